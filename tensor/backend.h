@@ -1,0 +1,52 @@
+/* What a kind of device provides: one table, a line for each operation. The arguments are those of
+ * tensor/ops.h and tensor/device.h, checked there; a backend never sees a wrong shape, an empty tensor or a
+ * failed device. Nothing above tensor/ includes this file. */
+#ifndef VS2_TENSOR_BACKEND_H
+#define VS2_TENSOR_BACKEND_H
+
+#include "tensor/ops.h"
+
+struct backend {
+    const char *name; /* as --device spells it */
+
+    enum status (*open)(struct device *device, struct error *err); /* fills device->state */
+    void (*close)(struct device *device);                          /* frees it */
+    void (*describe)(const struct device *device, struct device_info *info);
+    void *(*allocate)(struct device *device, size_t bytes); /* zeroed, aligned to 64; NULL: none left */
+    void (*release)(struct device *device, void *memory);
+    void *(*import)(struct device *device, const void *host, size_t bytes); /* NULL: cannot */
+    void (*unimport)(struct device *device, void *memory);
+    void (*write)(struct device *device, void *to, const void *from, size_t bytes);
+    void (*read)(struct device *device, void *to, const void *from, size_t bytes); /* waits */
+    void (*synchronize)(struct device *device); /* waits; failures through device_fail */
+
+    void (*convert)(struct device *, struct tensor out, struct tensor x);
+    void (*gather_rows)(struct device *, struct tensor out, struct tensor table, struct tensor index);
+    void (*scatter_rows)(struct device *, struct tensor out, struct tensor x, struct tensor index);
+    void (*add)(struct device *, struct tensor out, struct tensor x);
+    void (*matmul)(struct device *, struct tensor out, struct tensor a, struct tensor b,
+                   struct matmul_options);
+    void (*rmsnorm_forward)(struct device *, struct tensor out, struct tensor inverse_rms, struct tensor x,
+                            struct tensor weight, float epsilon);
+    void (*add_rmsnorm_forward)(struct device *, struct tensor out, struct tensor inverse_rms,
+                                struct tensor residual, struct tensor x, struct tensor weight, float epsilon);
+    void (*swiglu_forward)(struct device *, struct tensor out, struct tensor gate_up);
+    void (*gelu_forward)(struct device *, struct tensor out, struct tensor x);
+    void (*rope_table)(struct device *, struct tensor cosine, struct tensor sine, struct tensor positions,
+                       struct tensor axis, struct tensor inverse_frequency);
+    void (*rope_forward)(struct device *, struct tensor x, struct tensor cosine, struct tensor sine,
+                         int heads, bool inverse);
+    void (*attention_forward)(struct device *, struct tensor out, struct tensor log_sum, struct tensor q,
+                              struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                              int kv_heads, float scale);
+    void (*logprob_forward)(struct device *, struct tensor logprob, struct tensor log_sum,
+                            struct tensor entropy, struct tensor logits, struct tensor target);
+    void (*reduce_sum)(struct device *, struct tensor out, struct tensor x);
+    void (*reduce_sum_squares)(struct device *, struct tensor out, struct tensor x);
+    void (*sample_tokens)(struct device *, struct sample_arguments arguments);
+};
+
+extern const struct backend backend_cpu;
+extern const struct backend backend_guard;
+
+#endif

@@ -1,0 +1,60 @@
+/* Devices: who computes, and whose memory tensors lie in.
+ *
+ * A process has one device. Operations and transfers are queued in order; only device_read and
+ * device_synchronize wait. Queued work returns no status: the first failure (no memory, a fault of the
+ * device) is kept in the device, everything queued after it is skipped, and device_synchronize, device_read
+ * and arena_* report it. So a forward pass reads as a list of operations, and is checked once at its end.
+ */
+#ifndef VS2_TENSOR_DEVICE_H
+#define VS2_TENSOR_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "tensor/tensor.h"
+
+struct backend; /* tensor/backend.h: the table that a kind of device fills in */
+
+struct device {
+    const struct backend *backend;
+    void *state; /* the backend's own */
+    bool failed; /* sticky: the error below happened */
+    struct error error;
+};
+
+/* What the machine gives, for plans and benchmarks. */
+struct device_info {
+    char name[128];   /* the processor or GPU in words, with the instruction set in use */
+    int threads;      /* host threads that compute; 1 for a GPU */
+    bool native_bf16; /* bf16 products run on their own units (AMX, AVX-512 BF16, tensor cores) */
+};
+
+/* Opens a device by kind: "cpu", "guard" (the CPU with memory that is unreadable outside operations, for
+ * tests), or "auto". Unknown or absent kinds are a usage error. */
+enum status device_open(const char *kind, struct device *device, struct error *err);
+void device_close(struct device *device);
+struct device_info device_describe(const struct device *device);
+
+/* Keeps the first failure; later ones are dropped. */
+void device_fail(struct device *device, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* `bytes` of device memory, zeroed, aligned to 64; NULL with err set when there is none. */
+void *device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
+void device_release(struct device *device, void *memory);
+
+/* Makes host memory (a mapped file) readable by operations without a copy where the device can; it must
+ * stay unchanged until device_unimport. Read-only. */
+void *device_import(struct device *device, const void *host, size_t bytes, const char *what,
+                    struct error *err);
+void device_unimport(struct device *device, void *memory);
+
+/* Copies contiguous tensors from and to host memory of rows * cols elements of the tensor's dtype.
+ * device_write has read the host memory when it returns; device_read waits for all queued work. */
+void device_write(struct device *device, struct tensor to, const void *from);
+enum status device_read(struct device *device, void *to, struct tensor from, struct error *err);
+
+/* Waits for all queued work and reports the sticky failure, if any. */
+enum status device_synchronize(struct device *device, struct error *err);
+
+#endif

@@ -1,0 +1,157 @@
+/* The operations: all arithmetic of the project, on tensors of one device.
+ *
+ * Each is a pair name_forward / name_backward where a gradient exists (the backward halves come with the
+ * SFT stage; forward operations already keep what backward needs: `inverse_rms`, `log_sum`). Shapes are
+ * checked here, once for all backends, by assert: a wrong shape is our own mistake. Tensors are f32 or bf16
+ * where not said otherwise ("float"); arithmetic is in f32 inside an operation, and results are rounded once,
+ * when stored. Sums have a fixed order: the same input gives the same bits.
+ */
+#ifndef VS2_TENSOR_OPS_H
+#define VS2_TENSOR_OPS_H
+
+#include <stdint.h>
+
+#include "tensor/device.h"
+
+/* ---- Copies ------------------------------------------------------------------------------------------ */
+
+/* out[r, c] = x[r, c], converted. x: f32, bf16, f16 (to a float) or i32 (to i32); same shape. */
+void convert(struct device *device, struct tensor out, struct tensor x);
+
+/* out[r] = table[index[r]]. out: [rows, cols], table: [any, cols] same or other float type,
+ * index: i32 [1, rows], 0 <= index < table rows (an index out of range fails the device). */
+void gather_rows(struct device *device, struct tensor out, struct tensor table, struct tensor index);
+
+/* out[index[r]] = x[r]; indices are distinct. x: [rows, cols], index: i32 [1, rows]. */
+void scatter_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index);
+
+/* out += x, same shape. */
+void add(struct device *device, struct tensor out, struct tensor x);
+
+/* ---- Matrix product ---------------------------------------------------------------------------------- */
+
+struct matmul_options {
+    bool transpose_a, transpose_b;
+    bool accumulate;    /* out += product instead of out = product */
+    struct tensor bias; /* f32 [1, N] added to every row; none when data is NULL */
+};
+
+/* out[M, N] = op(a)[M, K] op(b)[K, N] (+ bias) (+ out). f32 accumulation. a and b may each be f32 or bf16,
+ * out too; products of bf16 with bf16 reach the device's bf16 units. A linear layer's weights are stored
+ * [outputs, inputs], so y = x W^T is transpose_b. A row of out does not depend on the other rows of a
+ * for products of up to MATMUL_EXACT_ROWS rows: batching sequences in decoding leaves each one's bits alone.
+ */
+enum { MATMUL_EXACT_ROWS = 16 };
+void matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+            struct matmul_options options);
+
+/* ---- Norms and activations --------------------------------------------------------------------------- */
+
+/* out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight. out, x: float [rows, cols]; weight: f32 [1, cols];
+ * inverse_rms: f32 [1, rows], kept for the backward pass, or no tensor. The normalised value is rounded to
+ * x's type before the product with the weight, as the reference does. */
+void rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms, struct tensor x,
+                     struct tensor weight, float epsilon);
+
+/* residual += x, then out = rmsnorm(residual): one pass over memory. residual, x, out: float [rows, cols]. */
+void add_rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms,
+                         struct tensor residual, struct tensor x, struct tensor weight, float epsilon);
+
+/* out = silu(gate) * up. out: [rows, cols]; gate_up: [rows, 2 * cols], gate first. silu(gate) is rounded to
+ * the type before the product, as the reference does. */
+void swiglu_forward(struct device *device, struct tensor out, struct tensor gate_up);
+
+/* out = x/2 * (1 + erf(x / sqrt 2)), the exact GELU; out may be x. */
+void gelu_forward(struct device *device, struct tensor out, struct tensor x);
+
+/* ---- Rotary positions -------------------------------------------------------------------------------- */
+
+/* Angles of rotary positions: cosine[t, i] = cos(positions[axis[i], t] * inverse_frequency[i]), and sine.
+ * cosine, sine: f32 [tokens, half]; positions: i32 [axes, tokens]; axis: i32 [1, half];
+ * inverse_frequency: f32 [1, half]. Serves mRoPE (axes time, height, width by section) and the vision
+ * tower's two-dimensional positions. */
+void rope_table(struct device *device, struct tensor cosine, struct tensor sine, struct tensor positions,
+                struct tensor axis, struct tensor inverse_frequency);
+
+/* Rotates halves of every head in place: (x1, x2) -> (x1 c - x2 s, x2 c + x1 s), x1 the first half of the
+ * head. x: float [tokens, heads * 2 * half], possibly a view of columns; cosine, sine: f32 [tokens, half].
+ * inverse turns the other way (the backward pass). */
+void rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine, int heads,
+                  bool inverse);
+
+/* ---- Attention --------------------------------------------------------------------------------------- */
+
+/* Who sees whom. Query rows [query, query + queries) see key rows [prefix, prefix + prefix_keys), all of
+ * them, and of their own keys [key, key + keys) all, or, when causal, query i those up to
+ * key + i + (keys - queries): the last query sees the last key. queries <= keys when causal. */
+struct attention_segment {
+    int64_t query, queries;
+    int64_t prefix, prefix_keys; /* shared with other segments; prefix_keys 0: none */
+    int64_t key, keys;
+    bool causal;
+};
+
+/* A table of segments ready for a device. The host array is the caller's and must outlive the use. Query
+ * ranges of different segments do not overlap; query rows in no segment are left alone. */
+struct attention_segments {
+    const struct attention_segment *host;
+    int64_t count;
+};
+
+/* out = softmax(q k^T * scale over visible keys) v, for each head; groups of heads / kv_heads query heads
+ * share a key head. q, out: float [tokens, heads * head_dim]; k, v: float [rows, kv_heads * head_dim], k and
+ * v of the same type, possibly a cache; log_sum: f32 [tokens, heads] (log of the sum of exp of the scaled
+ * scores), kept for the backward pass, or no tensor. head_dim is a multiple of 4, at most 256. */
+void attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
+                       struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                       int kv_heads, float scale);
+
+/* ---- Softmax over the vocabulary --------------------------------------------------------------------- */
+
+/* For a chunk of rows of logits: logprob[r] = log softmax(logits[r])[target[r]], log_sum[r] = log sum exp,
+ * entropy[r] = -sum p log p. logits: float [rows, vocab]; target: i32 [1, rows], -1: logprob 0; the others
+ * f32 [1, rows]; log_sum and entropy may be no tensor. The cross-entropy of a row is -logprob. */
+void logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
+                     struct tensor entropy, struct tensor logits, struct tensor target);
+
+/* ---- Reductions -------------------------------------------------------------------------------------- */
+
+/* out[0] = sum of x, or of x^2, over all elements; out: f32 [1, 1]; accumulated in double, in fixed order. */
+void reduce_sum(struct device *device, struct tensor out, struct tensor x);
+void reduce_sum_squares(struct device *device, struct tensor out, struct tensor x);
+
+/* ---- Sampling ---------------------------------------------------------------------------------------- */
+
+/* How one row's next token is drawn, in Hugging Face's order: repetition penalty, temperature, top-k, top-p,
+ * min-p, softmax, draw. */
+struct sampling {
+    float temperature;        /* 0: greedy, the first largest logit after the repetition penalty */
+    int32_t top_k;            /* 0: off */
+    float top_p;              /* 1: off */
+    float min_p;              /* 0: off */
+    float repetition_penalty; /* 1: off; applies to tokens in the row's `seen` set */
+    uint64_t seed;            /* the draw is keyed by seed, stream, sample and position (base/random.h) */
+    uint32_t stream, sample;
+    uint64_t position;
+};
+
+struct sample_arguments {
+    struct tensor logits; /* float [rows, vocab], unchanged */
+    struct tensor seen;   /* i32 [rows, (vocab + 31) / 32], a bit a token of prompt and completion; the
+                             chosen token is added. No tensor: nothing seen, nothing kept */
+    const struct sampling *rules; /* host array [rows] */
+    struct tensor watched; /* i32 [1, watches] token ids whose probabilities are wanted, or no tensor */
+    /* results */
+    struct tensor token;         /* i32 [1, rows] */
+    struct tensor logprob;       /* f32 [1, rows]: log-probability of the token in softmax(logits) */
+    struct tensor watched_raw;   /* f32 [rows, watches]: log-probabilities in softmax(logits) */
+    struct tensor watched_final; /* f32 [rows, watches]: in the distribution drawn from (greedy: after the
+                                    repetition penalty), -inf where filtered out */
+    struct tensor distribution;  /* f32 [rows, vocab]: the distribution drawn from, or no tensor */
+};
+
+/* Draws a token for each row. Ties go to the lower token id. A row with NaN, or with no finite logit, gives
+ * token -1 and logprob NaN. */
+void sample_tokens(struct device *device, struct sample_arguments arguments);
+
+#endif
