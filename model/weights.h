@@ -1,0 +1,64 @@
+/* The weights of a checkpoint on a device, mapped from its safetensors files and not copied where the
+ * device can read host memory and the stored type serves.
+ *
+ * Matrices keep their stored type when it is exact in the compute type (bf16 or f32 for f32 compute, bf16
+ * for bf16 compute) and are converted once otherwise; vectors (norms, biases) are always f32. Matrices are
+ * stored [outputs, inputs]. */
+#ifndef VS2_MODEL_WEIGHTS_H
+#define VS2_MODEL_WEIGHTS_H
+
+#include "model/config.h"
+#include "tensor/device.h"
+
+struct linear {
+    struct tensor weight; /* [outputs, inputs] */
+    struct tensor bias;   /* f32 [1, outputs], or no tensor */
+};
+
+struct vision_block_weights {
+    struct tensor norm1, norm2; /* f32 [1, hidden] */
+    struct linear qkv;          /* [3 * hidden, hidden] */
+    struct linear proj;
+    struct linear gate, up, down; /* the gated MLP, with biases */
+};
+
+struct vision_weights {
+    struct tensor patch_embed;            /* [hidden, in_channels * temporal_patch * patch * patch] */
+    struct vision_block_weights *blocks;  /* [depth] */
+    struct tensor merger_norm;            /* f32 [1, hidden] */
+    struct linear merger_fc1, merger_fc2; /* mlp.0 and mlp.2 */
+};
+
+struct language_layer_weights {
+    struct tensor input_norm, post_attention_norm; /* f32 [1, hidden] */
+    struct linear q, k, v;                         /* with biases */
+    struct tensor o;                               /* [hidden, heads * head_dim] */
+    struct tensor gate, up, down;
+};
+
+struct language_weights {
+    struct tensor embedding;               /* [vocab, hidden] */
+    struct language_layer_weights *layers; /* [layers] */
+    struct tensor norm;                    /* f32 [1, hidden] */
+    struct tensor head;                    /* [vocab, hidden]; the embedding when tied */
+};
+
+struct checkpoint; /* the mapped files and converted copies that the tensors lie in */
+
+struct model {
+    struct model_config config;
+    struct device *device;
+    enum dtype compute; /* DTYPE_F32 or DTYPE_BF16: the type of activations */
+    struct vision_weights vision;
+    struct language_weights language;
+    struct checkpoint *checkpoint;
+};
+
+/* Opens a checkpoint: `name` is a folder, or a hub name ("Qwen/Qwen2.5-VL-7B-Instruct") found in the local
+ * Hugging Face cache (model/hub.h). All missing, surplus and wrongly shaped tensors are named in one
+ * error. model_close frees everything. */
+enum status model_open(const char *name, struct device *device, enum dtype compute, struct model *model,
+                       struct error *err);
+void model_close(struct model *model);
+
+#endif

@@ -1,0 +1,6 @@
+#include "tensor/tensor.h"
+
+const char *dtype_name(enum dtype dtype) {
+    static const char *const names[] = {"f32", "bf16", "f16", "i32"};
+    return names[dtype];
+}
