@@ -1,0 +1,283 @@
+#include "cli/options.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/nearest.h"
+#include "base/text.h"
+#include "cli/wrap.h"
+
+enum {
+    MOST_OPTIONS = 96,
+    HELP_COLUMN = 28,
+    HELP_WIDTH = 80,
+    FIRST_VALUE = 256, /* getopt_long's value of the first option; above every character */
+    VALUE_HELP = FIRST_VALUE + MOST_OPTIONS,
+    VALUE_VERSION,
+};
+
+static bool is_end(const struct option_spec *spec) {
+    return !spec->name && spec->kind != OPTION_TITLE;
+}
+
+/* ---- Help -------------------------------------------------------------------------------------------- */
+
+static void help_option(struct text *out, const char *name, const char *argument, const char *help,
+                        const char *standard) {
+    size_t start = out->length;
+    text_format(out, "  --%s%s%s", name, argument ? " " : "", argument ? argument : "");
+    size_t column = out->length - start;
+    struct text words = {0};
+    text_append_string(&words, help);
+    if (standard) text_format(&words, " (default: %s)", standard);
+    if (column + 2 > HELP_COLUMN) {
+        text_append_string(out, "\n");
+        column = 0;
+    }
+    for (; column < HELP_COLUMN; column++) text_append_string(out, " ");
+    if (words.data) wrap_text(out, words.data, HELP_COLUMN, HELP_COLUMN, HELP_WIDTH);
+    text_append_string(out, "\n");
+    text_free(&words);
+}
+
+static void help_usage(struct text *out, const struct program *program) {
+    const char *line = program->synopsis ? program->synopsis : "[OPTION...]";
+    for (bool first = true; *line; first = false) {
+        int length = (int)strcspn(line, "\n");
+        text_format(out, "%s %s%s%s %.*s\n", first ? "Usage:" : "      ", program->name,
+                    program->command ? " " : "", program->command ? program->command : "", length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
+static void help_begin(struct text *out, const struct program *program) {
+    help_usage(out, program);
+    text_append_string(out, "\n");
+    wrap_text(out, program->summary, 0, 0, HELP_WIDTH);
+    text_append_string(out, "\n");
+}
+
+static void help_end(struct text *out, const struct program *program) {
+    if (program->examples) text_format(out, "\nExamples:\n%s", program->examples);
+    if (!out->failed) fputs(out->data, stdout);
+    text_free(out);
+}
+
+void options_help(const struct program *program) {
+    struct text out = {0};
+    help_begin(&out, program);
+    if (program->options[0].kind != OPTION_TITLE) text_append_string(&out, "\nOptions:\n");
+    for (const struct option_spec *spec = program->options; !is_end(spec); spec++) {
+        if (spec->kind == OPTION_TITLE)
+            text_format(&out, "\n%s:\n", spec->help);
+        else
+            help_option(&out, spec->name, spec->argument, spec->help, spec->standard);
+    }
+    text_append_string(&out, "\nOther:\n");
+    help_option(&out, "help", NULL, "show this help and exit", NULL);
+    help_option(&out, "version", NULL, "show the version and exit", NULL);
+    help_end(&out, program);
+}
+
+/* ---- Values ------------------------------------------------------------------------------------------ */
+
+static bool in_range(const struct option_spec *spec, double value) {
+    return (spec->low == 0 && spec->high == 0) || (value >= spec->low && value <= spec->high);
+}
+
+static enum status out_of_range(const struct option_spec *spec, const char *value, struct error *err) {
+    return error_usage(err, "option '--%s': %s is out of range (%.17g to %.17g)", spec->name, value,
+                       spec->low, spec->high);
+}
+
+static enum status set_integer(const struct option_spec *spec, const char *value, int64_t *to,
+                               struct error *err) {
+    char *end;
+    errno = 0;
+    intmax_t number = strtoimax(value, &end, 10);
+    if (end == value || *end)
+        return error_usage(err, "option '--%s': '%s' is not a whole number", spec->name, value);
+    if (errno == ERANGE || number < INT64_MIN || number > INT64_MAX || !in_range(spec, (double)number))
+        return out_of_range(spec, value, err);
+    *to = (int64_t)number;
+    return STATUS_OK;
+}
+
+static enum status set_number(const struct option_spec *spec, const char *value, double *to,
+                              struct error *err) {
+    char *end;
+    double number = strtod(value, &end);
+    if (end == value || *end || !isfinite(number))
+        return error_usage(err, "option '--%s': '%s' is not a number", spec->name, value);
+    if (!in_range(spec, number)) return out_of_range(spec, value, err);
+    *to = number;
+    return STATUS_OK;
+}
+
+static enum status set_choice(const struct option_spec *spec, const char *value, int *to, struct error *err) {
+    struct text words = {0};
+    for (int i = 0; spec->choices[i]; i++) {
+        if (strcmp(spec->choices[i], value) == 0) {
+            text_free(&words);
+            *to = i;
+            return STATUS_OK;
+        }
+        text_format(&words, "%s%s", i ? ", " : "", spec->choices[i]);
+    }
+    enum status status = error_usage(err, "option '--%s': '%s' is none of %s", spec->name, value,
+                                     words.data ? words.data : "");
+    text_free(&words);
+    return status;
+}
+
+static enum status set_value(const struct option_spec *spec, const char *value, void *settings,
+                             struct error *err) {
+    void *to = (char *)settings + spec->offset;
+    switch (spec->kind) {
+    case OPTION_STRING:
+        if (!*value) return error_usage(err, "option '--%s': its argument is empty", spec->name);
+        *(const char **)to = value;
+        return STATUS_OK;
+    case OPTION_INTEGER: return set_integer(spec, value, to, err);
+    case OPTION_NUMBER: return set_number(spec, value, to, err);
+    case OPTION_FLAG: *(bool *)to = true; return STATUS_OK;
+    case OPTION_CHOICE: return set_choice(spec, value, to, err);
+    case OPTION_TITLE: break;
+    }
+    assert(!"a title is no option");
+    return STATUS_OK;
+}
+
+/* ---- Parsing ----------------------------------------------------------------------------------------- */
+
+/* What getopt_long did not accept: `word` as it stands in argv. */
+static enum status unknown_option(const struct program *program, const char *word, struct error *err) {
+    if (word[0] != '-' || word[1] != '-')
+        return error_usage(err, "unknown option '%s' (options begin with two dashes; see --help)", word);
+    char name[64];
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
+    struct nearest search = nearest_start(name);
+    const char *first = NULL, *second = NULL; /* options that the word could be short for */
+    for (const struct option_spec *spec = program->options; !is_end(spec); spec++) {
+        if (spec->kind == OPTION_TITLE) continue;
+        nearest_offer(&search, spec->name);
+        if (strncmp(spec->name, name, strlen(name)) != 0) continue;
+        second = first ? spec->name : NULL;
+        first = first ? first : spec->name;
+    }
+    nearest_offer(&search, "help");
+    nearest_offer(&search, "version");
+    if (first && second)
+        return error_usage(err, "option '--%s' is ambiguous ('--%s' or '--%s')", name, first, second);
+    if (search.best)
+        return error_usage(err, "unknown option '--%s' (did you mean '--%s'?)", name, search.best);
+    return error_usage(err, "unknown option '--%s' (see --help)", name);
+}
+
+static int fill_long_options(const struct program *program, struct option *options) {
+    int count = 0;
+    for (int i = 0; !is_end(&program->options[i]); i++) {
+        const struct option_spec *spec = &program->options[i];
+        assert(i < MOST_OPTIONS);
+        if (spec->kind == OPTION_TITLE) continue;
+        int takes = spec->kind == OPTION_FLAG ? no_argument : required_argument;
+        options[count++] = (struct option){spec->name, takes, NULL, FIRST_VALUE + i};
+    }
+    options[count++] = (struct option){"help", no_argument, NULL, VALUE_HELP};
+    options[count++] = (struct option){"version", no_argument, NULL, VALUE_VERSION};
+    options[count] = (struct option){0};
+    return count;
+}
+
+static enum status check_required(const struct program *program, const bool *given, struct error *err) {
+    for (int i = 0; !is_end(&program->options[i]); i++)
+        if (program->options[i].required && !given[i])
+            return error_usage(err, "option '--%s' is missing (see --help)", program->options[i].name);
+    return STATUS_OK;
+}
+
+enum status options_parse(const struct program *program, int argc, char **argv, void *settings,
+                          int *first_operand, bool *finished, struct error *err) {
+    struct option options[MOST_OPTIONS + 3];
+    bool given[MOST_OPTIONS] = {false};
+    fill_long_options(program, options);
+    *finished = false;
+    optind = 0; /* makes glibc start afresh */
+    opterr = 0;
+    for (int value; (value = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+        if (value == VALUE_HELP || value == VALUE_VERSION) {
+            if (value == VALUE_HELP) options_help(program);
+            if (value == VALUE_VERSION) printf("%s %s\n", program->name, VS2_VERSION);
+            *finished = true;
+            return STATUS_OK;
+        }
+        if (value == ':')
+            return error_usage(err, "option '--%s' needs an argument",
+                               program->options[optopt - FIRST_VALUE].name);
+        if (value == '?' && optopt >= FIRST_VALUE)
+            return error_usage(err, "option '%s': takes no argument", argv[optind - 1]);
+        if (value == '?') return unknown_option(program, argv[optind - 1], err);
+        int i = value - FIRST_VALUE;
+        enum status status = set_value(&program->options[i], optarg, settings, err);
+        if (status != STATUS_OK) return status;
+        given[i] = true;
+    }
+    *first_operand = optind;
+    if (argc - optind > program->operands)
+        return error_usage(err, "'%s' is too much (see --help)", argv[optind + program->operands]);
+    return check_required(program, given, err);
+}
+
+/* ---- Programs ---------------------------------------------------------------------------------------- */
+
+int program_fail(const struct program *program, enum status status, const struct error *err) {
+    assert(status != STATUS_OK);
+    fprintf(stderr, "%s: error: %s\n", program->name, err->message);
+    return status;
+}
+
+int program_finish(const struct program *program, int exit_code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return exit_code;
+    struct error err;
+    return program_fail(program, error_set(&err, "standard output: %s", strerror(errno)), &err);
+}
+
+static void commands_help(const struct program *program, const struct command *commands) {
+    struct text out = {0};
+    help_begin(&out, program);
+    text_append_string(&out, "\nCommands (each has a --help of its own):\n");
+    for (const struct command *command = commands; command->name; command++)
+        text_format(&out, "  %-12s %s\n", command->name, command->summary);
+    help_end(&out, program);
+}
+
+int commands_run(const struct program *program, const struct command *commands, int argc, char **argv) {
+    struct error err;
+    if (argc < 2) return program_fail(program, error_usage(&err, "a command is missing (see --help)"), &err);
+    if (strcmp(argv[1], "--help") == 0) {
+        commands_help(program, commands);
+        return program_finish(program, STATUS_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("%s %s\n", program->name, VS2_VERSION);
+        return program_finish(program, STATUS_OK);
+    }
+    struct nearest search = nearest_start(argv[1]);
+    for (const struct command *command = commands; command->name; command++) {
+        if (strcmp(argv[1], command->name) == 0)
+            return program_finish(program, command->run(argc - 1, argv + 1));
+        nearest_offer(&search, command->name);
+    }
+    if (search.best)
+        error_usage(&err, "unknown command '%s' (did you mean '%s'?)", argv[1], search.best);
+    else
+        error_usage(&err, "unknown command '%s' (see --help)", argv[1]);
+    return program_fail(program, STATUS_USAGE, &err);
+}
