@@ -1,0 +1,66 @@
+/* What the files of the CPU backend share. */
+#ifndef VS2_TENSOR_CPU_CPU_H
+#define VS2_TENSOR_CPU_CPU_H
+
+#include "tensor/backend.h"
+#include "tensor/cpu/kernels.h"
+
+struct cpu_state {
+    const struct cpu_kernels *kernels;
+    int threads;
+    bool native_bf16; /* oneDNN multiplies bf16 on units of its own */
+};
+
+static inline const struct cpu_state *cpu_state(const struct device *device) {
+    return device->state;
+}
+static inline const struct cpu_kernels *cpu_kernels(const struct device *device) {
+    return cpu_state(device)->kernels;
+}
+
+/* The address of element (row, 0). */
+static inline void *tensor_row(struct tensor t, int64_t row) {
+    return (char *)t.data + (size_t)(row * t.stride) * dtype_size(t.dtype);
+}
+
+/* Below this many elements starting threads costs more than it gives. */
+enum { CPU_PARALLEL_ELEMENTS = 16384 };
+static inline bool worth_threads(struct tensor t) {
+    return t.rows * t.cols >= CPU_PARALLEL_ELEMENTS;
+}
+
+/* rows.c */
+void cpu_convert(struct device *device, struct tensor out, struct tensor x);
+void cpu_gather_rows(struct device *device, struct tensor out, struct tensor table, struct tensor index);
+void cpu_scatter_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index);
+void cpu_add(struct device *device, struct tensor out, struct tensor x);
+void cpu_reduce_sum(struct device *device, struct tensor out, struct tensor x);
+void cpu_reduce_sum_squares(struct device *device, struct tensor out, struct tensor x);
+
+/* layers.c */
+void cpu_rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms, struct tensor x,
+                         struct tensor weight, float epsilon);
+void cpu_add_rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms,
+                             struct tensor residual, struct tensor x, struct tensor weight, float epsilon);
+void cpu_swiglu_forward(struct device *device, struct tensor out, struct tensor gate_up);
+void cpu_gelu_forward(struct device *device, struct tensor out, struct tensor x);
+void cpu_rope_table(struct device *device, struct tensor cosine, struct tensor sine, struct tensor positions,
+                    struct tensor axis, struct tensor inverse_frequency);
+void cpu_rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine,
+                      int heads, bool inverse);
+
+/* matmul.c */
+void cpu_matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                struct matmul_options options);
+
+/* attention.c */
+void cpu_attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
+                           struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                           int kv_heads, float scale);
+/* logprob.c */
+void cpu_logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
+                         struct tensor entropy, struct tensor logits, struct tensor target);
+/* sample.c */
+void cpu_sample_tokens(struct device *device, struct sample_arguments arguments);
+
+#endif

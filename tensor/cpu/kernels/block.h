@@ -1,0 +1,54 @@
+/* Rows of any type are worked on in blocks of f32 that stay in the first-level cache: a kernel has one inner
+ * loop whatever the types of its arguments. */
+#ifndef VS2_TENSOR_CPU_KERNELS_BLOCK_H
+#define VS2_TENSOR_CPU_KERNELS_BLOCK_H
+
+#include "tensor/float16.h"
+#include "tensor/tensor.h"
+
+enum { BLOCK = 512 };
+
+static inline int64_t block_length(int64_t begin, int64_t count) {
+    return count - begin < BLOCK ? count - begin : BLOCK;
+}
+
+/* Elements [begin, begin + length) of a row of f32, bf16 or f16. */
+static inline void block_load(float *restrict to, const void *row, enum dtype kind, int64_t begin,
+                              int64_t length) {
+    if (kind == DTYPE_F32) {
+        const float *from = (const float *)row + begin;
+#pragma omp simd
+        for (int64_t i = 0; i < length; i++) to[i] = from[i];
+    } else if (kind == DTYPE_BF16) {
+        const uint16_t *from = (const uint16_t *)row + begin;
+#pragma omp simd
+        for (int64_t i = 0; i < length; i++) to[i] = float_from_bf16(from[i]);
+    } else {
+        const uint16_t *from = (const uint16_t *)row + begin;
+#pragma omp simd
+        for (int64_t i = 0; i < length; i++) to[i] = float_from_f16(from[i]);
+    }
+}
+
+/* To a row of f32 or bf16. */
+static inline void block_store(void *row, enum dtype kind, int64_t begin, const float *restrict from,
+                               int64_t length) {
+    if (kind == DTYPE_F32) {
+        float *to = (float *)row + begin;
+#pragma omp simd
+        for (int64_t i = 0; i < length; i++) to[i] = from[i];
+    } else {
+        uint16_t *to = (uint16_t *)row + begin;
+#pragma omp simd
+        for (int64_t i = 0; i < length; i++) to[i] = float_to_bf16(from[i]);
+    }
+}
+
+/* What a store to `kind` and a load would make of the values. */
+static inline void block_round(float *values, enum dtype kind, int64_t length) {
+    if (kind != DTYPE_BF16) return;
+#pragma omp simd
+    for (int64_t i = 0; i < length; i++) values[i] = float_from_bf16(float_to_bf16(values[i]));
+}
+
+#endif

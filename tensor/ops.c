@@ -1,0 +1,203 @@
+/* The checks of shapes, once for all backends, and the way to the backend. Empty tensors and failed devices
+ * stop here. */
+#include "tensor/ops.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tensor/backend.h"
+
+/* A wrong shape would write over foreign memory, so these checks stay in release builds: they cost nothing
+ * beside the operations. */
+static void require_at(bool holds, const char *operation, int line) {
+    if (holds) return;
+    fprintf(stderr, "%s: wrong tensor (tensor/ops.c:%d)\n", operation, line);
+    abort();
+}
+#define require(condition) require_at(condition, __func__, __LINE__)
+
+static bool is_float(struct tensor t) {
+    return t.dtype == DTYPE_F32 || t.dtype == DTYPE_BF16;
+}
+static bool is_empty(struct tensor t) {
+    return t.rows == 0 || t.cols == 0;
+}
+
+static bool has_shape(struct tensor t, int64_t rows, int64_t cols) {
+    return t.rows == rows && t.cols == cols && (t.stride >= t.cols || t.rows <= 1);
+}
+
+static bool same_shape(struct tensor a, struct tensor b) {
+    return has_shape(a, b.rows, b.cols) && has_shape(b, a.rows, a.cols);
+}
+
+static bool is_row(struct tensor t, enum dtype dtype, int64_t cols) {
+    return t.dtype == dtype && has_shape(t, 1, cols);
+}
+
+/* No tensor, or a row. */
+static bool is_row_or_none(struct tensor t, enum dtype dtype, int64_t cols) {
+    return !t.data || is_row(t, dtype, cols);
+}
+
+void convert(struct device *device, struct tensor out, struct tensor x) {
+    if (device->failed) return;
+    require(same_shape(out, x));
+    require(x.dtype == DTYPE_I32 ? out.dtype == DTYPE_I32 : is_float(out));
+    if (is_empty(out)) return;
+    device->backend->convert(device, out, x);
+}
+
+void gather_rows(struct device *device, struct tensor out, struct tensor table, struct tensor index) {
+    if (device->failed) return;
+    require(is_float(out) && is_float(table) && out.cols == table.cols);
+    require(is_row(index, DTYPE_I32, out.rows));
+    if (is_empty(out)) return;
+    device->backend->gather_rows(device, out, table, index);
+}
+
+void scatter_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index) {
+    if (device->failed) return;
+    require(is_float(out) && is_float(x) && out.cols == x.cols);
+    require(is_row(index, DTYPE_I32, x.rows));
+    if (is_empty(x)) return;
+    device->backend->scatter_rows(device, out, x, index);
+}
+
+void add(struct device *device, struct tensor out, struct tensor x) {
+    if (device->failed) return;
+    require(is_float(out) && is_float(x) && same_shape(out, x));
+    if (is_empty(out)) return;
+    device->backend->add(device, out, x);
+}
+
+void matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+            struct matmul_options options) {
+    if (device->failed) return;
+    require(is_float(out) && is_float(a) && is_float(b));
+    int64_t depth = options.transpose_a ? a.rows : a.cols;
+    require(has_shape(a, options.transpose_a ? depth : out.rows, options.transpose_a ? out.rows : depth));
+    require(has_shape(b, options.transpose_b ? out.cols : depth, options.transpose_b ? depth : out.cols));
+    require(has_shape(out, out.rows, out.cols) && is_row_or_none(options.bias, DTYPE_F32, out.cols));
+    if (is_empty(out)) return;
+    device->backend->matmul(device, out, a, b, options);
+}
+
+static void check_rmsnorm(struct tensor out, struct tensor inverse_rms, struct tensor x,
+                          struct tensor weight) {
+    require(is_float(out) && is_float(x) && same_shape(out, x));
+    require(is_row(weight, DTYPE_F32, x.cols) && is_row_or_none(inverse_rms, DTYPE_F32, x.rows));
+}
+
+void rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms, struct tensor x,
+                     struct tensor weight, float epsilon) {
+    if (device->failed) return;
+    check_rmsnorm(out, inverse_rms, x, weight);
+    if (is_empty(out)) return;
+    device->backend->rmsnorm_forward(device, out, inverse_rms, x, weight, epsilon);
+}
+
+void add_rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms,
+                         struct tensor residual, struct tensor x, struct tensor weight, float epsilon) {
+    if (device->failed) return;
+    check_rmsnorm(out, inverse_rms, residual, weight);
+    require(is_float(x) && same_shape(residual, x));
+    if (is_empty(out)) return;
+    device->backend->add_rmsnorm_forward(device, out, inverse_rms, residual, x, weight, epsilon);
+}
+
+void swiglu_forward(struct device *device, struct tensor out, struct tensor gate_up) {
+    if (device->failed) return;
+    require(is_float(out) && is_float(gate_up) && has_shape(gate_up, out.rows, 2 * out.cols));
+    if (is_empty(out)) return;
+    device->backend->swiglu_forward(device, out, gate_up);
+}
+
+void gelu_forward(struct device *device, struct tensor out, struct tensor x) {
+    if (device->failed) return;
+    require(is_float(out) && is_float(x) && same_shape(out, x));
+    if (is_empty(out)) return;
+    device->backend->gelu_forward(device, out, x);
+}
+
+void rope_table(struct device *device, struct tensor cosine, struct tensor sine, struct tensor positions,
+                struct tensor axis, struct tensor inverse_frequency) {
+    if (device->failed) return;
+    require(cosine.dtype == DTYPE_F32 && sine.dtype == DTYPE_F32 && same_shape(cosine, sine));
+    require(positions.dtype == DTYPE_I32 && has_shape(positions, positions.rows, cosine.rows));
+    require(is_row(axis, DTYPE_I32, cosine.cols) && is_row(inverse_frequency, DTYPE_F32, cosine.cols));
+    if (is_empty(cosine)) return;
+    device->backend->rope_table(device, cosine, sine, positions, axis, inverse_frequency);
+}
+
+void rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine, int heads,
+                  bool inverse) {
+    if (device->failed) return;
+    require(is_float(x) && heads > 0 && has_shape(x, cosine.rows, 2 * heads * cosine.cols));
+    require(cosine.dtype == DTYPE_F32 && sine.dtype == DTYPE_F32 && same_shape(cosine, sine));
+    if (is_empty(x)) return;
+    device->backend->rope_forward(device, x, cosine, sine, heads, inverse);
+}
+
+/* The ranges of a segment lie in the tensors they name. */
+static bool segment_fits(struct attention_segment s, int64_t queries, int64_t keys) {
+    return s.query >= 0 && s.queries >= 0 && s.query + s.queries <= queries && s.prefix >= 0 &&
+           s.prefix_keys >= 0 && s.prefix + s.prefix_keys <= keys && s.key >= 0 && s.keys >= 0 &&
+           s.key + s.keys <= keys && (!s.causal || s.queries <= s.keys);
+}
+
+void attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
+                       struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                       int kv_heads, float scale) {
+    if (device->failed) return;
+    require(heads > 0 && kv_heads > 0 && heads % kv_heads == 0 && q.cols % heads == 0);
+    int64_t head_dim = q.cols / heads;
+    require(head_dim % 4 == 0 && head_dim <= 256);
+    require(is_float(out) && is_float(q) && same_shape(out, q));
+    require(is_float(k) && k.dtype == v.dtype && same_shape(k, v) && k.cols == kv_heads * head_dim);
+    require(!log_sum.data || (log_sum.dtype == DTYPE_F32 && has_shape(log_sum, q.rows, heads)));
+    for (int64_t i = 0; i < segments.count; i++) require(segment_fits(segments.host[i], q.rows, k.rows));
+    if (is_empty(out) || segments.count == 0) return;
+    device->backend->attention_forward(device, out, log_sum, q, k, v, segments, heads, kv_heads, scale);
+}
+
+void logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
+                     struct tensor entropy, struct tensor logits, struct tensor target) {
+    if (device->failed) return;
+    require(is_float(logits) && is_row(target, DTYPE_I32, logits.rows));
+    require(is_row(logprob, DTYPE_F32, logits.rows) && is_row_or_none(log_sum, DTYPE_F32, logits.rows));
+    require(is_row_or_none(entropy, DTYPE_F32, logits.rows));
+    if (is_empty(logits)) return;
+    device->backend->logprob_forward(device, logprob, log_sum, entropy, logits, target);
+}
+
+void reduce_sum(struct device *device, struct tensor out, struct tensor x) {
+    if (device->failed) return;
+    require(is_row(out, DTYPE_F32, 1) && is_float(x) && has_shape(x, x.rows, x.cols));
+    device->backend->reduce_sum(device, out, x);
+}
+
+void reduce_sum_squares(struct device *device, struct tensor out, struct tensor x) {
+    if (device->failed) return;
+    require(is_row(out, DTYPE_F32, 1) && is_float(x) && has_shape(x, x.rows, x.cols));
+    device->backend->reduce_sum_squares(device, out, x);
+}
+
+static void check_sample(struct sample_arguments s) {
+    int64_t rows = s.logits.rows, vocab = s.logits.cols, watches = s.watched.data ? s.watched.cols : 0;
+    require(is_float(s.logits) && is_row(s.token, DTYPE_I32, rows) && is_row(s.logprob, DTYPE_F32, rows));
+    require(!s.seen.data || (s.seen.dtype == DTYPE_I32 && has_shape(s.seen, rows, (vocab + 31) / 32)));
+    require(!s.watched.data || is_row(s.watched, DTYPE_I32, watches));
+    require(!s.watched.data || (s.watched_raw.dtype == DTYPE_F32 && has_shape(s.watched_raw, rows, watches)));
+    require(!s.watched.data ||
+            (s.watched_final.dtype == DTYPE_F32 && has_shape(s.watched_final, rows, watches)));
+    require(!s.distribution.data ||
+            (s.distribution.dtype == DTYPE_F32 && has_shape(s.distribution, rows, vocab)));
+}
+
+void sample_tokens(struct device *device, struct sample_arguments arguments) {
+    if (device->failed) return;
+    check_sample(arguments);
+    if (is_empty(arguments.logits)) return;
+    device->backend->sample_tokens(device, arguments);
+}
