@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 
 /* Opens a regular file for reading and tells its size; returns the descriptor or -1. */
 static int open_regular(const char *path, size_t *size, struct error *err) {
@@ -33,6 +34,12 @@ static int open_regular(const char *path, size_t *size, struct error *err) {
 err:
     close(fd);
     return -1;
+}
+
+char *file_join(const char *folder, const char *name, struct error *err) {
+    struct text path = {0};
+    text_format(&path, "%s/%s", folder, name);
+    return text_take(&path, "a file name", err);
 }
 
 enum status file_read(const char *path, size_t limit, char **text, size_t *length, struct error *err) {
@@ -109,33 +116,61 @@ static void sync_folder(char *path) {
     close(fd);
 }
 
-enum status file_write(const char *path, const void *data, size_t size, struct error *err) {
-    enum { SUFFIX = 24 };
-    size_t length = strlen(path) + SUFFIX;
-    char *temporary = memory_new(length, 1, path, err);
-    if (!temporary) return STATUS_FAILED;
-    snprintf(temporary, length, "%s.tmp-%ld", path, (long)getpid());
+enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err) {
+    struct text temporary = {0};
+    *writer = (struct file_writer){.fd = -1};
+    text_format(&temporary, "%s.tmp-%ld", path, (long)getpid());
+    writer->temporary = text_take(&temporary, path, err);
+    writer->path = memory_text(path, strlen(path), path, err);
+    if (!writer->temporary || !writer->path) goto err;
 
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        error_set(err, "%s: cannot write: %s", path, strerror(errno));
-        free(temporary);
-        return STATUS_FAILED;
-    }
-    if (write_all(fd, data, size) != STATUS_OK || fsync(fd) != 0) {
-        error_set(err, "%s: cannot write: %s", path, strerror(errno));
-        close(fd);
-        goto err;
-    }
-    if (close(fd) != 0 || rename(temporary, path) != 0) {
+    writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (writer->fd < 0) {
         error_set(err, "%s: cannot write: %s", path, strerror(errno));
         goto err;
     }
-    sync_folder(temporary);
-    free(temporary);
     return STATUS_OK;
 err:
-    unlink(temporary);
-    free(temporary);
+    free(writer->temporary);
+    free(writer->path);
+    *writer = (struct file_writer){.fd = -1};
     return STATUS_FAILED;
+}
+
+void file_writer_write(struct file_writer *writer, const void *data, size_t size) {
+    if (writer->failure) return;
+    if (write_all(writer->fd, data, size) != STATUS_OK) writer->failure = errno;
+    writer->size += size;
+}
+
+void file_writer_abort(struct file_writer *writer) {
+    if (writer->fd >= 0) close(writer->fd);
+    unlink(writer->temporary);
+    free(writer->temporary);
+    free(writer->path);
+    *writer = (struct file_writer){.fd = -1};
+}
+
+enum status file_writer_commit(struct file_writer *writer, struct error *err) {
+    if (!writer->failure && fsync(writer->fd) != 0) writer->failure = errno;
+    if (close(writer->fd) != 0 && !writer->failure) writer->failure = errno;
+    writer->fd = -1;
+    if (!writer->failure && rename(writer->temporary, writer->path) != 0) writer->failure = errno;
+    if (writer->failure) {
+        error_set(err, "%s: cannot write: %s", writer->path, strerror(writer->failure));
+        file_writer_abort(writer);
+        return STATUS_FAILED;
+    }
+    sync_folder(writer->temporary);
+    free(writer->temporary);
+    free(writer->path);
+    *writer = (struct file_writer){.fd = -1};
+    return STATUS_OK;
+}
+
+enum status file_write(const char *path, const void *data, size_t size, struct error *err) {
+    struct file_writer writer;
+    if (file_writer_open(&writer, path, err) != STATUS_OK) return STATUS_FAILED;
+    file_writer_write(&writer, data, size);
+    return file_writer_commit(&writer, err);
 }

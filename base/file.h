@@ -6,6 +6,9 @@
 
 #include "base/error.h"
 
+/* "FOLDER/NAME"; free() it. NULL with err set when out of memory. */
+char *file_join(const char *folder, const char *name, struct error *err);
+
 /* Reads the file into *text (terminated by a NUL that *length does not count); free() it. Files over
  * `limit` bytes are an error. */
 enum status file_read(const char *path, size_t limit, char **text, size_t *length, struct error *err);
@@ -22,5 +25,19 @@ void file_unmap(struct file_map *map);
 /* Writes a file that appears whole or not at all: a temporary beside it, fsync, rename, fsync of the folder.
  */
 enum status file_write(const char *path, const void *data, size_t size, struct error *err);
+
+/* The same for a file written piece by piece. After open, end with exactly one of commit and abort; a write
+ * that failed is remembered, later ones do nothing, and commit reports it. */
+struct file_writer {
+    char *path, *temporary;
+    int fd;
+    int failure; /* errno of the first write that failed, or 0 */
+    size_t size; /* bytes written */
+};
+
+enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err);
+void file_writer_write(struct file_writer *writer, const void *data, size_t size);
+enum status file_writer_commit(struct file_writer *writer, struct error *err);
+void file_writer_abort(struct file_writer *writer);
 
 #endif
