@@ -127,7 +127,7 @@ void reduce_sum_squares(struct device *device, struct tensor out, struct tensor 
 struct sampling {
     float temperature;        /* 0: greedy, the first largest logit after the repetition penalty */
     int32_t top_k;            /* 0: off */
-    float top_p;              /* 1: off */
+    double top_p;             /* 1: off; as typed: the reference compares with 1 - top_p in f32 */
     float min_p;              /* 0: off */
     float repetition_penalty; /* 1: off; applies to tokens in the row's `seen` set */
     uint64_t seed;            /* the draw is keyed by seed, stream, sample and position (base/random.h) */
@@ -150,8 +150,11 @@ struct sample_arguments {
     struct tensor distribution;  /* f32 [rows, vocab]: the distribution drawn from, or no tensor */
 };
 
-/* Draws a token for each row. Ties go to the lower token id. A row with NaN, or with no finite logit, gives
- * token -1 and logprob NaN. */
+/* Draws a token for each row. What top-k, top-p and min-p keep is exactly what Hugging Face's filters keep;
+ * top-k keeps all that tie with the last. Where top-p cuts through equal logits (the reference leaves that to
+ * its sort) the lowest ids stay; they also win a greedy choice. A row with NaN or +inf (also after the
+ * division by the temperature), or with no finite logit, gives token -1 and NaN for every number, and its
+ * seen set stays. */
 void sample_tokens(struct device *device, struct sample_arguments arguments);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "tensor/backend.h"
 #include "tensor/cpu/kernels.h"
+#include "tensor/float16.h"
 
 struct cpu_state {
     const struct cpu_kernels *kernels;
@@ -21,6 +22,12 @@ static inline const struct cpu_kernels *cpu_kernels(const struct device *device)
 /* The address of element (row, 0). */
 static inline void *tensor_row(struct tensor t, int64_t row) {
     return (char *)t.data + (size_t)(row * t.stride) * dtype_size(t.dtype);
+}
+
+/* Element (row, col) of a tensor of f32 or bf16. */
+static inline float tensor_float(struct tensor t, int64_t row, int64_t col) {
+    const void *at = tensor_row(t, row);
+    return t.dtype == DTYPE_F32 ? ((const float *)at)[col] : float_from_bf16(((const uint16_t *)at)[col]);
 }
 
 /* Below this many elements starting threads costs more than it gives. */

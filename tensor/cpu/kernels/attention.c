@@ -1,3 +1,269 @@
 #include "tensor/cpu/kernels/attention.h"
 
-const struct attention_kernels KERNELS_TABLE(attention_kernels) = {0};
+#include <math.h>
+#include <string.h>
+
+#include "tensor/cpu/kernels/block.h"
+
+/* Vectors as gcc and clang both have them. A tile is TILE_ROWS x 2 vectors of sums, which fill the
+ * registers but for two loads and a broadcast. */
+#if defined(__AVX512F__)
+enum { LANES = 16, TILE_ROWS = 12 };
+#elif defined(__AVX__)
+enum { LANES = 8, TILE_ROWS = 6 };
+#else
+enum { LANES = 4, TILE_ROWS = 6 };
+#endif
+enum { PANEL = 2 * LANES, STRIDE = ATTENTION_STRIDE, KEYS = ATTENTION_KEYS };
+
+typedef float vector __attribute__((vector_size(LANES * 4), may_alias));
+typedef int32_t integers __attribute__((vector_size(LANES * 4), may_alias));
+typedef float four __attribute__((vector_size(16)));
+typedef uint16_t four_halves __attribute__((vector_size(8)));
+typedef uint32_t four_words __attribute__((vector_size(16)));
+
+static inline vector load_vector(const float *from) {
+    return *(const vector *)from;
+}
+static inline void store_vector(float *to, vector v) {
+    *(vector *)to = v;
+}
+
+/* 2^x for x <= 0, within 2 units in the last place, 0 below -126; NaN stays NaN. x = n + r, 2^r = 1 + r p(r)
+ * with a minimax p; the sum with 1.5 * 2^23 holds n in its low bits. */
+static inline vector exp2_vector(vector x) {
+    vector shifted = x + 0x1.8p23f;
+    vector r = x - (shifted - 0x1.8p23f);
+    vector p = r * 1.326472731e-03f + 9.671512991e-03f;
+    p = p * r + 5.550733581e-02f;
+    p = p * r + 2.402224243e-01f;
+    p = p * r + 6.931470037e-01f;
+    p = p * r + 1.0f;
+    integers scale = ((integers)shifted << 23) + 0x3f800000;
+    integers lost = x < (vector){0} - 126.0f;
+    return (vector)((integers)(p * (vector)scale) & ~lost);
+}
+
+/* ---- Packing ----------------------------------------------------------------------------------------- */
+
+static inline four load_four(const void *row, enum dtype kind, int64_t at) {
+    four values;
+    if (kind == DTYPE_F32) {
+        memcpy(&values, (const float *)row + at, sizeof values);
+        return values;
+    }
+    four_halves halves;
+    memcpy(&halves, (const uint16_t *)row + at, sizeof halves);
+    return (four)(__builtin_convertvector(halves, four_words) << 16);
+}
+
+/* Keys, transposed: to[panel][i][j] = key[panel * PANEL + j][i], zero past the last key. */
+static inline void pack_keys(float *to, const char *from, size_t row_bytes, enum dtype kind, int keys,
+                             int head_dim) {
+    for (int k = 0; k < keys || k % PANEL; k += 4) {
+        float *column = to + (k / PANEL) * PANEL * head_dim + k % PANEL;
+        const char *row = from + (size_t)k * row_bytes;
+        for (int i = 0; i < head_dim; i += 4) {
+            four a = {0}, b = {0}, c = {0}, d = {0};
+            if (k + 0 < keys) a = load_four(row, kind, i);
+            if (k + 1 < keys) b = load_four(row + row_bytes, kind, i);
+            if (k + 2 < keys) c = load_four(row + 2 * row_bytes, kind, i);
+            if (k + 3 < keys) d = load_four(row + 3 * row_bytes, kind, i);
+            four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+            four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+            four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            float *at = column + i * PANEL;
+            *(four *)at = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+            *(four *)(at + PANEL) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+            *(four *)(at + 2 * PANEL) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+            *(four *)(at + 3 * PANEL) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+        }
+    }
+}
+
+/* Values: to[panel][k][j] = value[k][panel * PANEL + j], zero past the last column. */
+static inline void pack_values(float *to, const char *from, size_t row_bytes, enum dtype kind, int keys,
+                               int head_dim) {
+    int width = (head_dim + LANES - 1) / LANES * LANES;
+    for (int k = 0; k < keys; k++) {
+        const char *row = from + (size_t)k * row_bytes;
+        for (int i = 0; i < width; i += 4) {
+            float *at = to + ((i / PANEL) * KEYS + k) * PANEL + i % PANEL;
+            *(four *)at = i < head_dim ? load_four(row, kind, i) : (four){0};
+        }
+    }
+}
+
+/* ---- Tiles: `rows` and `vectors` are constants once inlined -------------------------------------------- */
+
+/* scores[r][j] = q[r] . key[j] for a panel's keys. */
+static inline __attribute__((always_inline)) void score_tile(float *scores, const float *q, const float *key,
+                                                             int head_dim, const int rows) {
+    vector sum[TILE_ROWS][2] = {0};
+    for (int i = 0; i < head_dim; i++) {
+        vector low = load_vector(key + i * PANEL), high = load_vector(key + i * PANEL + LANES);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            sum[r][0] += low * q[r * STRIDE + i];
+            sum[r][1] += high * q[r * STRIDE + i];
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        store_vector(scores + r * KEYS, sum[r][0]);
+        store_vector(scores + r * KEYS + LANES, sum[r][1]);
+    }
+}
+
+/* out[r] = out[r] * decay[r] + sum of weight[r][k] * value[k] for one or two vectors of columns. */
+static inline __attribute__((always_inline)) void value_tile(float *out, const float *decay,
+                                                             const float *weight, const float *value,
+                                                             int keys, const int rows, const int vectors) {
+    vector sum[TILE_ROWS][2];
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) sum[r][v] = load_vector(out + r * STRIDE + v * LANES) * decay[r];
+    for (int k = 0; k < keys; k++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            vector column = load_vector(value + k * PANEL + v * LANES);
+#pragma GCC unroll 12
+            for (int r = 0; r < rows; r++) sum[r][v] += column * weight[r * KEYS + k];
+        }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) store_vector(out + r * STRIDE + v * LANES, sum[r][v]);
+}
+
+/* Turns a row of `count` scores (whole panels) into weights; returns by how much earlier sums shrink. */
+static inline float weigh_row(float *scores, int count, int visible, float *maximum, float *sum) {
+    for (int j = visible; j < count; j++) scores[j] = -INFINITY;
+    float largest = *maximum;
+#pragma omp simd reduction(max : largest)
+    for (int j = 0; j < count; j++) largest = scores[j] > largest ? scores[j] : largest;
+    float shift = largest == -INFINITY ? 0 : largest;
+    vector total = {0};
+    for (int j = 0; j < count; j += LANES) {
+        vector weight = exp2_vector(load_vector(scores + j) - shift);
+        store_vector(scores + j, weight);
+        total += weight;
+    }
+    float lanes[LANES], added = 0;
+    memcpy(lanes, &total, sizeof lanes);
+    for (int j = 0; j < LANES; j++) added += lanes[j];
+    vector decay = exp2_vector((vector){0} + (*maximum - shift));
+    *maximum = largest;
+    *sum = *sum * decay[0] + added;
+    return decay[0];
+}
+
+/* A tile's rows against one block of keys. */
+static inline __attribute__((always_inline)) void attend_tile(const float *q, const float *key,
+                                                              const float *value, float *scores,
+                                                              struct attention_state state, int head_dim,
+                                                              int seen, const int *visible, const int rows) {
+    int count = (seen + PANEL - 1) / PANEL * PANEL;
+    for (int j = 0; j < count; j += PANEL) score_tile(scores + j, q, key + j * head_dim, head_dim, rows);
+    float decay[TILE_ROWS];
+    for (int r = 0; r < rows; r++)
+        decay[r] = weigh_row(scores + r * KEYS, count, visible[r], &state.maximum[r], &state.sum[r]);
+    int i = 0;
+    for (; i + LANES < head_dim; i += PANEL)
+        value_tile(state.value + i, decay, scores, value + i * KEYS, seen, rows, 2);
+    if (i < head_dim) value_tile(state.value + i, decay, scores, value + i * KEYS, seen, rows, 1);
+}
+
+/* ---- The table --------------------------------------------------------------------------------------- */
+
+static void reset(struct attention_state state, int rows, int head_dim) {
+    size_t width = (size_t)((head_dim + LANES - 1) / LANES * LANES);
+    for (int r = 0; r < rows; r++) {
+        state.maximum[r] = -INFINITY;
+        state.sum[r] = 0;
+        memset(state.value + r * STRIDE, 0, width * sizeof(float));
+    }
+}
+
+/* All rows against the packed keys [first, first + count) of the chunk. */
+static void attend_block(const struct attention_chunk *chunk, struct attention_state state, int first,
+                         int count) {
+    const float *key = chunk->scratch, *value = key + KEYS * ATTENTION_WIDTH;
+    float *scores = chunk->scratch + 2 * KEYS * ATTENTION_WIDTH;
+    for (int r = 0, rows; r < chunk->rows; r += rows) {
+        int left = chunk->rows - r, visible[TILE_ROWS], seen = 0;
+        rows = left >= TILE_ROWS ? TILE_ROWS : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        for (int i = 0; i < rows; i++) {
+            int sight = chunk->visible ? chunk->visible[r + i] - first : count;
+            visible[i] = sight < 0 ? 0 : sight > count ? count : sight;
+            seen = visible[i] > seen ? visible[i] : seen;
+        }
+        if (!seen) continue;
+        const float *q = chunk->q + r * STRIDE;
+        struct attention_state at = {state.maximum + r, state.sum + r, state.value + r * STRIDE};
+        if (rows == TILE_ROWS)
+            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, TILE_ROWS);
+#if defined(__AVX512F__)
+        else if (rows == 8)
+            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, 8);
+#endif
+        else if (rows == 4)
+            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, 4);
+        else if (rows == 2)
+            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, 2);
+        else
+            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, 1);
+    }
+}
+
+static void attend_chunk(const struct attention_chunk *chunk, struct attention_state state) {
+    size_t size = dtype_size(chunk->kind);
+    size_t key_bytes = (size_t)chunk->key_stride * size, value_bytes = (size_t)chunk->value_stride * size;
+    float *key = chunk->scratch, *value = key + KEYS * ATTENTION_WIDTH;
+    reset(state, chunk->rows, chunk->head_dim);
+    for (int first = 0; first < chunk->keys; first += KEYS) {
+        int count = chunk->keys - first < KEYS ? chunk->keys - first : KEYS;
+        const char *keys = (const char *)chunk->key + (size_t)first * key_bytes;
+        const char *values = (const char *)chunk->value + (size_t)first * value_bytes;
+        if (chunk->kind == DTYPE_F32) {
+            pack_keys(key, keys, key_bytes, DTYPE_F32, count, chunk->head_dim);
+            pack_values(value, values, value_bytes, DTYPE_F32, count, chunk->head_dim);
+        } else {
+            pack_keys(key, keys, key_bytes, DTYPE_BF16, count, chunk->head_dim);
+            pack_values(value, values, value_bytes, DTYPE_BF16, count, chunk->head_dim);
+        }
+        attend_block(chunk, state, first, count);
+    }
+}
+
+static void join_rows(struct attention_state state, struct attention_state later, int rows, int head_dim) {
+    for (int r = 0; r < rows; r++) {
+        if (later.sum[r] == 0) continue;
+        float a = state.maximum[r], b = later.maximum[r], largest = a > b ? a : b;
+        float shift = largest == -INFINITY ? 0 : largest;
+        vector differences = {a - shift, b - shift};
+        vector factors = exp2_vector(differences);
+        state.maximum[r] = largest;
+        state.sum[r] = state.sum[r] * factors[0] + later.sum[r] * factors[1];
+        float *to = state.value + r * STRIDE;
+        const float *from = later.value + r * STRIDE;
+        for (int i = 0; i < head_dim; i += LANES)
+            store_vector(to + i, load_vector(to + i) * factors[0] + load_vector(from + i) * factors[1]);
+    }
+}
+
+static void load_row(float *to, const void *from, enum dtype kind, int64_t count, float factor) {
+    block_load(to, from, kind, 0, count);
+    for (int64_t i = 0; i < count; i++) to[i] *= factor;
+}
+
+static void store_row(void *to, enum dtype kind, const float *from, int64_t count, float factor) {
+    float row[ATTENTION_WIDTH];
+    for (int64_t i = 0; i < count; i++) row[i] = from[i] * factor;
+    block_store(to, kind, 0, row, count);
+}
+
+const struct attention_kernels KERNELS_TABLE(attention_kernels) = {load_row, attend_chunk, join_rows,
+                                                                   store_row};

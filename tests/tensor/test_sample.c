@@ -1,0 +1,393 @@
+/* Sampling: what the filters keep, equal to Hugging Face's processors (golden values of
+ * tests/reference/sampling.py) and, over a large vocabulary, to a plain sort; and how tokens are drawn. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/random.h"
+#include "tensor/arena.h"
+#include "tensor/float16.h"
+#include "tensor/ops.h"
+
+static const char *const instruction_sets[] = {"generic", "avx2", "avx512"};
+static const struct sampling plain = {.temperature = 1, .top_p = 1, .repetition_penalty = 1, .seed = 11};
+
+/* One call: the rules of each row, and everything that comes back (arrays of the caller, or NULL). */
+struct trial {
+    int64_t rows, vocab, watches;
+    enum dtype dtype;
+    const float *logits;
+    const struct sampling *rules;
+    const int32_t *watched;
+    int32_t *seen; /* in and out */
+    int32_t *token;
+    float *logprob, *watched_raw, *watched_final, *distribution;
+};
+
+static void read_back(struct device *device, void *to, struct tensor from) {
+    struct error err;
+    if (to && from.data && device_read(device, to, from, &err) != STATUS_OK) fail_msg("%s", err.message);
+}
+
+/* NULL isa: the widest. False: the processor does not have it. */
+static bool run(const struct trial *t, const char *isa) {
+    struct device device;
+    struct arena arena;
+    struct error err;
+    if (isa) setenv("VS2_CPU_ISA", isa, 1);
+    enum status status = device_open("cpu", &device, &err);
+    unsetenv("VS2_CPU_ISA");
+    if (status != STATUS_OK) return false;
+    arena_init(&arena, &device, 1 << 16);
+    struct sample_arguments s = {.rules = t->rules};
+    s.logits = arena_tensor(&arena, t->dtype, t->rows, t->vocab);
+    convert(&device, s.logits, arena_upload(&arena, DTYPE_F32, t->rows, t->vocab, t->logits));
+    s.token = arena_tensor(&arena, DTYPE_I32, 1, t->rows);
+    s.logprob = arena_tensor(&arena, DTYPE_F32, 1, t->rows);
+    if (t->seen) s.seen = arena_upload(&arena, DTYPE_I32, t->rows, (t->vocab + 31) / 32, t->seen);
+    if (t->watches) {
+        s.watched = arena_upload(&arena, DTYPE_I32, 1, t->watches, t->watched);
+        s.watched_raw = arena_tensor(&arena, DTYPE_F32, t->rows, t->watches);
+        s.watched_final = arena_tensor(&arena, DTYPE_F32, t->rows, t->watches);
+    }
+    if (t->distribution) s.distribution = arena_tensor(&arena, DTYPE_F32, t->rows, t->vocab);
+    sample_tokens(&device, s);
+    read_back(&device, t->token, s.token);
+    read_back(&device, t->logprob, s.logprob);
+    read_back(&device, t->seen, s.seen);
+    read_back(&device, t->watched_raw, s.watched_raw);
+    read_back(&device, t->watched_final, s.watched_final);
+    read_back(&device, t->distribution, s.distribution);
+    arena_free(&arena);
+    device_close(&device);
+    return true;
+}
+
+/* ---- Golden ------------------------------------------------------------------------------------------ */
+
+enum { MAX_VOCAB = 96, SEEN_WORDS = MAX_VOCAB / 32 };
+
+static struct sampling golden_rule(const json_t *rule) {
+    struct sampling sampling = plain;
+    sampling.temperature = (float)json_number_value(json_object_get(rule, "temperature"));
+    sampling.top_k = (int32_t)json_integer_value(json_object_get(rule, "top_k"));
+    sampling.top_p = json_number_value(json_object_get(rule, "top_p"));
+    sampling.min_p = (float)json_number_value(json_object_get(rule, "min_p"));
+    sampling.repetition_penalty = (float)json_number_value(json_object_get(rule, "repetition_penalty"));
+    return sampling;
+}
+
+static void check_golden(const json_t *row, const json_t *entry, const char *isa) {
+    struct sampling rule = golden_rule(json_object_get(entry, "rule"));
+    const json_t *seen = json_object_get(json_object_get(entry, "rule"), "seen");
+    const json_t *kept = json_object_get(entry, "kept");
+    float logits[MAX_VOCAB], got[MAX_VOCAB], logprob, raw[MAX_VOCAB], drawn[MAX_VOCAB];
+    int32_t bits[SEEN_WORDS] = {0}, ids[MAX_VOCAB], token;
+    int vocab = (int)json_array_size(row);
+    assert_in_range(vocab, 1, MAX_VOCAB);
+    for (int i = 0; i < vocab; i++) {
+        const json_t *logit = json_array_get(row, (size_t)i);
+        logits[i] = json_is_null(logit) ? -INFINITY : (float)json_number_value(logit);
+        ids[i] = i;
+    }
+    for (size_t i = 0; i < json_array_size(seen); i++) {
+        json_int_t id = json_integer_value(json_array_get(seen, i));
+        bits[id / 32] = (int32_t)((uint32_t)bits[id / 32] | 1u << id % 32);
+    }
+    struct trial trial = {1,    vocab,  vocab,    DTYPE_F32, logits, &rule, ids,
+                          bits, &token, &logprob, raw,       drawn,  got};
+    if (!run(&trial, isa)) return;
+    for (int i = 0; i < vocab; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%d", i);
+        double want = json_number_value(json_object_get(kept, key));
+        bool close = fabs((double)got[i] - want) <= 2e-6 * want + 1e-37; /* a filtered token has 0 */
+        if (!close) {
+            char *text = json_dumps(json_object_get(entry, "rule"), 0);
+            fail_msg("token %d: %g, not %g: %s", i, (double)got[i], want, text);
+        }
+        if (want == 0) assert_true(drawn[i] < -80);
+        if (want > 1e-35) assert_true(fabs((double)drawn[i] - log(want)) < 1e-5);
+    }
+    assert_true(token >= 0 && got[token] > 0);
+    assert_true(bits[token / 32] >> token % 32 & 1);
+    assert_true(logprob == raw[token]);
+}
+
+static void keeps_what_the_reference_keeps(void **state) {
+    (void)state;
+    struct error err;
+    json_t *golden = json_read_file("tests/golden/sampling.json", 1 << 22, &err);
+    if (!golden) fail_msg("%s", err.message);
+    const json_t *cases = json_object_get(golden, "cases"), *rows = json_object_get(golden, "rows");
+    assert_true(json_array_size(cases) > 200);
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *entry = json_array_get(cases, i);
+        json_int_t row = json_integer_value(json_object_get(entry, "row"));
+        for (size_t isa = 0; isa < 3; isa++)
+            check_golden(json_array_get(rows, (size_t)row), entry, instruction_sets[isa]);
+    }
+    json_decref(golden);
+}
+
+/* ---- A large vocabulary ------------------------------------------------------------------------------ */
+
+enum { VOCAB = 30011 };
+
+struct entry {
+    double p;
+    float logit;
+    int id;
+};
+
+static int falling(const void *left, const void *right) {
+    const struct entry *a = left, *b = right;
+    if (a->logit != b->logit) return a->logit > b->logit ? -1 : 1;
+    return a->id - b->id;
+}
+
+/* p of each token, by sorting all. */
+static void plain_filter(const float *logits, const struct sampling *rule, float *p) {
+    static struct entry list[VOCAB];
+    double total = 0, sum = 0;
+    for (int i = 0; i < VOCAB; i++) list[i] = (struct entry){0, logits[i] / rule->temperature, i};
+    qsort(list, VOCAB, sizeof list[0], falling);
+    int count = rule->top_k > 0 ? rule->top_k : VOCAB;
+    while (count < VOCAB && list[count].logit == list[count - 1].logit) count++;
+    for (int i = 0; i < count; i++) total += list[i].p = exp((double)(list[i].logit - list[0].logit));
+    for (; count > 1 && (float)((sum + list[count - 1].p) / total) <= (float)(1 - rule->top_p); count--)
+        sum += list[count - 1].p;
+    while (count > 1 && list[count - 1].p < (double)rule->min_p) count--;
+    total = 0;
+    for (int i = 0; i < count; i++) total += list[i].p;
+    memset(p, 0, VOCAB * sizeof *p);
+    for (int i = 0; i < count; i++) p[list[i].id] = (float)(list[i].p / total);
+}
+
+static void filters_a_large_vocabulary(void **state) {
+    (void)state;
+    static float logits[VOCAB], want[VOCAB], got[VOCAB];
+    static const struct sampling rules[] = {
+        {.temperature = 1, .top_p = 0.9},
+        {.temperature = 0.6f, .top_p = 0.5, .top_k = 1000},
+        {.temperature = 40, .top_p = 0.95},
+        {.temperature = 1.5f, .top_p = 0.99, .min_p = 0.02f},
+        {.temperature = 1, .top_p = 1, .top_k = 29990},
+        {.temperature = 0.02f, .top_p = 0.99999, .top_k = 20000},
+    };
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        for (int i = 0; i < VOCAB; i++) {
+            struct random_key key = {.seed = 2, .position = (uint64_t)i};
+            double u = random_uniform(key);
+            logits[i] = (float)(-2 * log(u + 1e-9)) - 7;
+            if (bf16) logits[i] = float_from_bf16(float_to_bf16(logits[i]));
+        }
+        for (size_t n = 0; n < sizeof rules / sizeof rules[0]; n++) {
+            struct sampling rule = rules[n];
+            rule.repetition_penalty = 1;
+            int32_t token;
+            struct trial trial = {.rows = 1, .vocab = VOCAB, .logits = logits, .rules = &rule};
+            trial.dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
+            trial.token = &token;
+            trial.distribution = got;
+            assert_true(run(&trial, NULL));
+            plain_filter(logits, &rule, want);
+            for (int i = 0; i < VOCAB; i++)
+                if ((got[i] > 0) != (want[i] > 0) || !(fabsf(got[i] - want[i]) <= 2e-5f * want[i]))
+                    fail_msg("rule %d token %d: %g, not %g", (int)n, i, (double)got[i], (double)want[i]);
+        }
+    }
+}
+
+/* ---- Draws ------------------------------------------------------------------------------------------- */
+
+enum { DRAWS = 20000, FEW = 12 };
+
+/* Pearson's statistic of the drawn tokens against the distribution that is reported; the 0.999 quantiles of
+ * chi-square with 1 to 11 degrees of freedom. */
+static void draws_follow_the_distribution(void **state) {
+    (void)state;
+    static const double bounds[] = {10.83, 13.82, 16.27, 18.47, 20.52, 22.46,
+                                    24.32, 26.12, 27.88, 29.59, 31.26};
+    static const float logits[FEW] = {0, 1, -2, 0.5f, 1, -INFINITY, -1, 2, 0.25f, -0.5f, 1.5f, -3};
+    static const struct sampling rules[] = {
+        {.temperature = 1, .top_p = 1},
+        {.temperature = 0.7f, .top_p = 1},
+        {.temperature = 2, .top_p = 0.9},
+        {.temperature = 1, .top_p = 1, .top_k = 5},
+        {.temperature = 1, .top_p = 1, .min_p = 0.2f},
+        {.temperature = 1, .top_p = 0.8, .top_k = 8, .repetition_penalty = 1.3f},
+    };
+    static float all[DRAWS * FEW], distribution[DRAWS * FEW];
+    static int32_t token[DRAWS], seen[DRAWS];
+    static struct sampling each[DRAWS];
+    for (size_t n = 0; n < sizeof rules / sizeof rules[0]; n++) {
+        for (int i = 0; i < DRAWS; i++) {
+            memcpy(all + i * FEW, logits, sizeof logits);
+            each[i] = rules[n];
+            if (each[i].repetition_penalty == 0) each[i].repetition_penalty = 1;
+            each[i].seed = 99;
+            each[i].stream = (uint32_t)n;
+            each[i].position = (uint64_t)i;
+            seen[i] = 0x91;
+        }
+        struct trial trial = {.rows = DRAWS, .vocab = FEW, .logits = all, .rules = each, .seen = seen};
+        trial.token = token;
+        trial.distribution = distribution;
+        assert_true(run(&trial, NULL));
+        int counts[FEW] = {0}, freedom = -1;
+        for (int i = 0; i < DRAWS; i++) counts[token[i]]++;
+        double statistic = 0;
+        for (int i = 0; i < FEW; i++) {
+            double expected = (double)distribution[i] * DRAWS;
+            if (expected == 0) {
+                assert_int_equal(counts[i], 0);
+                continue;
+            }
+            freedom++;
+            statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
+        }
+        assert_true(freedom > 0);
+        if (statistic > bounds[freedom - 1]) fail_msg("rule %d: chi-square %g", (int)n, statistic);
+    }
+}
+
+/* Rows in another order, in smaller batches, with other settings beside them: the same tokens. */
+static void a_row_does_not_depend_on_others(void **state) {
+    (void)state;
+    enum { ROWS = 24, WIDTH = 3001 };
+    static float logits[ROWS * WIDTH], turned[ROWS * WIDTH];
+    struct sampling rules[ROWS], turned_rules[ROWS];
+    int32_t token[ROWS], turned_token[ROWS], alone, other[ROWS];
+    float logprob[ROWS], turned_logprob[ROWS], alone_logprob;
+    for (int i = 0; i < ROWS * WIDTH; i++)
+        logits[i] = (float)random_uniform((struct random_key){.seed = 4, .position = (uint64_t)i}) * 4;
+    for (int r = 0; r < ROWS; r++) {
+        rules[r] = plain;
+        rules[r].temperature = r % 3 ? 1 : 0.5f;
+        rules[r].top_p = r % 2 ? 1 : 0.8;
+        rules[r].sample = (uint32_t)r;
+        turned_rules[ROWS - 1 - r] = rules[r];
+        memcpy(turned + (ROWS - 1 - r) * WIDTH, logits + r * WIDTH, WIDTH * sizeof(float));
+    }
+    struct trial trial = {.rows = ROWS, .vocab = WIDTH, .logits = logits, .rules = rules, .token = token};
+    trial.logprob = logprob;
+    assert_true(run(&trial, NULL));
+    struct trial again = trial;
+    again.logits = turned, again.rules = turned_rules, again.token = turned_token;
+    again.logprob = turned_logprob;
+    assert_true(run(&again, NULL));
+    int changed = 0;
+    for (int r = 0; r < ROWS; r++) {
+        assert_int_equal(token[r], turned_token[ROWS - 1 - r]);
+        assert_true(logprob[r] == turned_logprob[ROWS - 1 - r]);
+        struct trial one = {.rows = 1, .vocab = WIDTH, .logits = logits + r * WIDTH, .rules = &rules[r]};
+        one.token = &alone;
+        one.logprob = &alone_logprob;
+        assert_true(run(&one, NULL));
+        assert_int_equal(alone, token[r]);
+        assert_true(alone_logprob == logprob[r]);
+        rules[r].seed++;
+    }
+    trial.token = other;
+    assert_true(run(&trial, NULL));
+    for (int r = 0; r < ROWS; r++) changed += other[r] != token[r];
+    assert_true(changed > ROWS / 2); /* another seed, other tokens */
+}
+
+/* ---- Edges ------------------------------------------------------------------------------------------- */
+
+static void greedy_takes_the_first_largest(void **state) {
+    (void)state;
+    static const float logits[2 * 5] = {1, 3, 3, -INFINITY, 3, -1, -5, -2, -1, -3};
+    struct sampling rules[2] = {plain, plain};
+    rules[0].temperature = rules[1].temperature = 0;
+    rules[0].top_k = 1, rules[0].top_p = 0.1, rules[0].min_p = 1; /* no matter to a greedy choice */
+    rules[1].repetition_penalty = 2.5f;
+    int32_t token[2], seen[2] = {0, 1}, watched[3] = {1, 3, 0};
+    float logprob[2], raw[6], drawn[6];
+    struct trial trial = {2, 5, 3, DTYPE_F32, logits, rules, watched, seen, token, logprob, raw, drawn, NULL};
+    assert_true(run(&trial, NULL));
+    assert_int_equal(token[0], 1);
+    assert_int_equal(token[1], 3);
+    assert_int_equal(seen[0], 2);
+    assert_int_equal(seen[1], 1 | 8);
+    double sum0 = exp(1) + 3 * exp(3), sum1 = 2 * exp(-1) + exp(-2) + exp(-3) + exp(-5);
+    double sum1_penalised = sum1 - exp(-1) + exp(-2.5);
+    assert_true(fabs((double)logprob[0] - (3 - log(sum0))) < 1e-6);
+    assert_true(fabs((double)logprob[1] - (-1 - log(sum1))) < 1e-6);
+    assert_true(raw[1] == -INFINITY && drawn[1] == -INFINITY && raw[0] == logprob[0] && drawn[0] == raw[0]);
+    assert_true(fabs((double)raw[5] - (-1 - log(sum1))) < 1e-6);
+    assert_true(fabs((double)drawn[5] - (-2.5 - log(sum1_penalised))) < 1e-6);
+}
+
+static void rows_that_are_no_distribution(void **state) {
+    (void)state;
+    enum { ROWS = 6 };
+    float logits[ROWS * 3] = {1,     NAN, 2, -INFINITY, -INFINITY, -INFINITY, 0,   INFINITY, 0,
+                              3e38f, 1,   2, 1,         2,         9,         NAN, NAN,      NAN};
+    struct sampling rules[ROWS];
+    int32_t token[ROWS], seen[ROWS], watched[1] = {2};
+    float logprob[ROWS], raw[ROWS], drawn[ROWS], distribution[ROWS * 3];
+    for (int greedy = 0; greedy < 2; greedy++) {
+        for (int r = 0; r < ROWS; r++) {
+            rules[r] = plain;
+            rules[r].temperature = greedy ? 0 : 0.01f;
+            rules[r].repetition_penalty = 1.1f;
+            rules[r].top_p = 0.9, rules[r].top_k = 2;
+            seen[r] = 4;
+        }
+        struct trial trial = {ROWS, 3,     1,       DTYPE_F32, logits, rules,       watched,
+                              seen, token, logprob, raw,       drawn,  distribution};
+        assert_true(run(&trial, NULL));
+        for (int r = 0; r < ROWS; r++) {
+            bool good = r == 4 || (greedy && r == 3);
+            assert_int_equal(token[r], !good ? -1 : r == 4 ? 2 : 0);
+            assert_int_equal(isnan(logprob[r]) != 0, !good);
+            assert_int_equal(isnan(raw[r]) != 0, !good);
+            assert_int_equal(isnan(drawn[r]) != 0, !good);
+            assert_int_equal(isnan(distribution[r * 3]) != 0, !good);
+            assert_int_equal(seen[r], good && r == 3 ? 5 : 4);
+        }
+    }
+}
+
+static void a_watched_token_out_of_range_fails_the_device(void **state) {
+    (void)state;
+    struct device device;
+    struct arena arena;
+    struct error err;
+    assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
+    arena_init(&arena, &device, 1 << 16);
+    struct sample_arguments s = {.rules = &plain};
+    s.logits = arena_tensor(&arena, DTYPE_F32, 1, 5);
+    s.watched = arena_upload(&arena, DTYPE_I32, 1, 1, (const int32_t[]){5});
+    s.watched_raw = s.watched_final = s.logprob = arena_tensor(&arena, DTYPE_F32, 1, 1);
+    s.token = arena_tensor(&arena, DTYPE_I32, 1, 1);
+    sample_tokens(&device, s);
+    assert_int_equal(device_synchronize(&device, &err), STATUS_FAILED);
+    assert_non_null(strstr(err.message, "watched token 5"));
+    arena_free(&arena);
+    device_close(&device);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keeps_what_the_reference_keeps),
+        cmocka_unit_test(filters_a_large_vocabulary),
+        cmocka_unit_test(draws_follow_the_distribution),
+        cmocka_unit_test(a_row_does_not_depend_on_others),
+        cmocka_unit_test(greedy_takes_the_first_largest),
+        cmocka_unit_test(rows_that_are_no_distribution),
+        cmocka_unit_test(a_watched_token_out_of_range_fails_the_device),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
