@@ -8,24 +8,44 @@
 #include <sys/mman.h>
 
 #include "base/memory.h"
+#include "tensor/cpu/onednn.h"
 
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+
+static void cpu_close(struct device *device) {
+    struct cpu_state *state = device->state;
+    onednn_close(state->onednn);
+    free(state->workspace);
+    free(state);
+}
 
 static enum status cpu_open(struct device *device, struct error *err) {
     struct cpu_state *state = memory_new(1, sizeof *state, "the cpu device", err);
     if (!state) return STATUS_FAILED;
-    enum status status = cpu_kernels_choose(&state->kernels, err);
-    if (status != STATUS_OK) {
-        free(state);
-        return status;
-    }
-    state->threads = omp_get_max_threads(); /* OMP_NUM_THREADS, or the cores of this process */
     device->state = state;
+    enum status status = cpu_kernels_choose(&state->kernels, err);
+    if (status != STATUS_OK) goto err;
+    status = STATUS_FAILED;
+    state->onednn = onednn_open(err);
+    if (!state->onednn) goto err;
+    state->threads = omp_get_max_threads(); /* OMP_NUM_THREADS, or the cores of this process */
+    /* A narrower set of kernels asked for stands for a narrower processor. */
+    state->native_bf16 = onednn_has_bf16() && strcmp(state->kernels->name, "avx512") == 0;
     return STATUS_OK;
+err:
+    cpu_close(device);
+    return status;
 }
 
-static void cpu_close(struct device *device) {
-    free(device->state);
+float *cpu_workspace(struct device *device, int64_t floats) {
+    struct cpu_state *state = device->state;
+    if (state->workspace && floats <= state->workspace_floats) return state->workspace;
+    free(state->workspace);
+    size_t bytes = ((size_t)floats * sizeof(float) / ALIGNMENT + 1) * ALIGNMENT;
+    state->workspace = aligned_alloc(ALIGNMENT, bytes);
+    state->workspace_floats = state->workspace ? floats : 0;
+    if (!state->workspace) device_fail(device, "out of memory for an operation (%zu bytes)", bytes);
+    return state->workspace;
 }
 
 /* The processor's name as the operating system gives it. */

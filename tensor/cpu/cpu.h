@@ -6,10 +6,15 @@
 #include "tensor/cpu/kernels.h"
 #include "tensor/float16.h"
 
+struct onednn;
+
 struct cpu_state {
     const struct cpu_kernels *kernels;
+    struct onednn *onednn;
     int threads;
     bool native_bf16; /* oneDNN multiplies bf16 on units of its own */
+    float *workspace; /* of one operation; grows, is kept */
+    int64_t workspace_floats;
 };
 
 static inline const struct cpu_state *cpu_state(const struct device *device) {
@@ -18,6 +23,10 @@ static inline const struct cpu_state *cpu_state(const struct device *device) {
 static inline const struct cpu_kernels *cpu_kernels(const struct device *device) {
     return cpu_state(device)->kernels;
 }
+
+/* Uninitialised memory of at least `floats` floats, aligned to 64, until the next call; NULL: the device has
+ * failed. */
+float *cpu_workspace(struct device *device, int64_t floats);
 
 /* The address of element (row, 0). */
 static inline void *tensor_row(struct tensor t, int64_t row) {

@@ -1,30 +1,167 @@
-/* Matrix products. */
+/* Matrix products. Three ways:
+ * - few rows times transposed weights (decoding): own kernel, bound by reading the weights, exact by row;
+ * - f32 by f32, and bf16 by bf16 where the processor has units for it: oneDNN, straight on the tensors;
+ * - the rest: panels of the bf16 factors are made f32 in a workspace of bounded size, then oneDNN. */
 #include "tensor/cpu/cpu.h"
 
-#include "tensor/float16.h"
+#include "tensor/cpu/onednn.h"
 
-static float element(struct tensor t, int64_t row, int64_t col) {
-    const void *at = tensor_row(t, row);
-    return t.dtype == DTYPE_F32 ? ((const float *)at)[col] : float_from_bf16(((const uint16_t *)at)[col]);
+enum {
+    /* Up to how many rows the own kernel is the faster one. Without bf16 units: above 64 rows making
+     * panels f32 has paid for itself. With them oneDNN is the faster one from a few rows on, so only the
+     * promise of exact rows counts. */
+    NARROW_ROWS = 64,
+    NARROW_COLUMNS = 24, /* a task: whole tiles of every shape that kernels/gemm.c has */
+    PANEL_FLOATS = 1 << 20,
+    ACTIVATION_FLOATS = 8 << 20,
+    PANEL_MULTIPLE = 64,
+};
+
+static const float *bias_at(struct tensor bias, int64_t column) {
+    return bias.data ? (const float *)bias.data + column : NULL;
+}
+
+/* ---- Few rows ---------------------------------------------------------------------------------------- */
+
+/* Columns [first, first + count) of all rows. */
+static void narrow_task(const struct gemm_kernels *gemm, struct tensor out, const float *packed,
+                        int64_t pitch, struct tensor b, struct matmul_options options, int64_t first,
+                        int64_t count) {
+    float product[NARROW_ROWS * NARROW_COLUMNS];
+    gemm->narrow(product, NARROW_COLUMNS, packed, pitch, out.rows, tensor_row(b, first), b.dtype, b.stride,
+                 count, b.cols);
+    struct tensor part = tensor_cols(out, first, count);
+    for (int64_t m = 0; m < out.rows; m++)
+        gemm->store(tensor_row(part, m), out.dtype, product + m * NARROW_COLUMNS,
+                    bias_at(options.bias, first), options.accumulate, count);
+}
+
+static void matmul_narrow(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                          struct matmul_options options) {
+    const struct gemm_kernels *gemm = cpu_kernels(device)->gemm;
+    int64_t pitch = (b.cols + GEMM_PACK_MULTIPLE - 1) / GEMM_PACK_MULTIPLE * GEMM_PACK_MULTIPLE;
+    float *packed = cpu_workspace(device, out.rows * pitch);
+    if (!packed) return;
+    bool threads = out.rows * out.cols * b.cols >= CPU_PARALLEL_ELEMENTS;
+#pragma omp parallel if (threads)
+    {
+#pragma omp for
+        for (int64_t m = 0; m < out.rows; m++)
+            gemm->pack(packed + m * pitch, tensor_row(a, m), a.dtype, b.cols, b.dtype);
+#pragma omp for schedule(dynamic, 2)
+        for (int64_t n = 0; n < out.cols; n += NARROW_COLUMNS) {
+            int64_t count = out.cols - n < NARROW_COLUMNS ? out.cols - n : NARROW_COLUMNS;
+            narrow_task(gemm, out, packed, pitch, b, options, n, count);
+        }
+    }
+}
+
+/* ---- Panels ------------------------------------------------------------------------------------------ */
+
+/* The product cut into blocks of rows and panels of columns, and where their f32 copies lie. */
+struct panels {
+    int64_t rows, cols;       /* of a block */
+    float *a, *b, *out;       /* workspace; not used for tensors that are f32 already */
+    struct matmul_options op; /* the transposes alone */
+};
+
+/* How many rows of `depth` elements fill `floats`, in multiples, at most `all`. */
+static int64_t panel_size(int64_t floats, int64_t depth, int64_t all) {
+    int64_t size = floats / depth / PANEL_MULTIPLE * PANEL_MULTIPLE;
+    if (size < PANEL_MULTIPLE) size = PANEL_MULTIPLE;
+    return size < all ? size : all;
+}
+
+static bool panels_plan(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                        struct matmul_options options, struct panels *p) {
+    int64_t depth = options.transpose_a ? a.rows : a.cols;
+    p->cols = panel_size(PANEL_FLOATS, depth, out.cols);
+    p->rows = a.dtype == DTYPE_F32 && out.dtype == DTYPE_F32
+                  ? out.rows
+                  : panel_size(ACTIVATION_FLOATS, depth > p->cols ? depth : p->cols, out.rows);
+    int64_t a_floats = a.dtype == DTYPE_F32 ? 0 : p->rows * depth;
+    int64_t b_floats = b.dtype == DTYPE_F32 ? 0 : p->cols * depth;
+    int64_t out_floats = out.dtype == DTYPE_F32 ? 0 : p->rows * p->cols;
+    p->a = cpu_workspace(device, a_floats + b_floats + out_floats);
+    p->b = p->a + a_floats;
+    p->out = p->b + b_floats;
+    p->op = (struct matmul_options){.transpose_a = options.transpose_a, .transpose_b = options.transpose_b};
+    return !device->failed;
+}
+
+/* Part of a factor as f32: itself, or a copy. */
+static struct tensor panel_f32(struct device *device, struct tensor part, float *copy) {
+    if (part.dtype == DTYPE_F32) return part;
+    struct tensor to = tensor_at(copy, DTYPE_F32, part.rows, part.cols);
+    cpu_convert(device, to, part);
+    return to;
+}
+
+static void onednn_product(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                           struct matmul_options options) {
+    struct error err;
+    if (onednn_matmul(cpu_state(device)->onednn, out, a, b, options, &err) != STATUS_OK)
+        device_fail(device, "%s", err.message);
+}
+
+/* out = a b, both f32 now. The epilogue is oneDNN's when out is f32, and done while rounding otherwise. */
+static void panel_product(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                          const struct panels *p, struct tensor bias, bool accumulate) {
+    struct matmul_options options = p->op;
+    if (out.dtype == DTYPE_F32) {
+        options.bias = bias;
+        options.accumulate = accumulate;
+        onednn_product(device, out, a, b, options);
+        return;
+    }
+    struct tensor product = tensor_at(p->out, DTYPE_F32, out.rows, out.cols);
+    onednn_product(device, product, a, b, options);
+    const struct gemm_kernels *gemm = cpu_kernels(device)->gemm;
+#pragma omp parallel for if (worth_threads(out))
+    for (int64_t m = 0; m < out.rows; m++)
+        gemm->store(tensor_row(out, m), out.dtype, tensor_row(product, m), bias.data, accumulate, out.cols);
+}
+
+static void matmul_panels(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                          struct matmul_options options) {
+    struct panels p;
+    if (!panels_plan(device, out, a, b, options, &p)) return;
+    for (int64_t m = 0; m < out.rows; m += p.rows) {
+        int64_t rows = out.rows - m < p.rows ? out.rows - m : p.rows;
+        struct tensor a_part = options.transpose_a ? tensor_cols(a, m, rows) : tensor_rows(a, m, rows);
+        a_part = panel_f32(device, a_part, p.a);
+        for (int64_t n = 0; n < out.cols && !device->failed; n += p.cols) {
+            int64_t cols = out.cols - n < p.cols ? out.cols - n : p.cols;
+            struct tensor b_part = options.transpose_b ? tensor_rows(b, n, cols) : tensor_cols(b, n, cols);
+            b_part = panel_f32(device, b_part, p.b);
+            struct tensor bias = options.bias.data ? tensor_cols(options.bias, n, cols) : options.bias;
+            panel_product(device, tensor_cols(tensor_rows(out, m, rows), n, cols), a_part, b_part, &p, bias,
+                          options.accumulate);
+        }
+    }
+}
+
+/* A sum over no elements: zeros, the bias and what was there. */
+static void matmul_nothing(struct device *device, struct tensor out, struct matmul_options options) {
+    const float zeros[NARROW_COLUMNS] = {0};
+    for (int64_t m = 0; m < out.rows; m++)
+        for (int64_t n = 0; n < out.cols; n += NARROW_COLUMNS)
+            cpu_kernels(device)->gemm->store(tensor_row(tensor_cols(out, n, out.cols - n), m), out.dtype,
+                                             zeros, bias_at(options.bias, n), options.accumulate,
+                                             out.cols - n < NARROW_COLUMNS ? out.cols - n : NARROW_COLUMNS);
 }
 
 void cpu_matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                 struct matmul_options options) {
-    (void)device;
+    bool native = cpu_state(device)->native_bf16 && a.dtype == DTYPE_BF16 && b.dtype == DTYPE_BF16;
+    bool linear = options.transpose_b && !options.transpose_a;
     int64_t depth = options.transpose_a ? a.rows : a.cols;
-#pragma omp parallel for collapse(2)
-    for (int64_t m = 0; m < out.rows; m++) {
-        for (int64_t n = 0; n < out.cols; n++) {
-            float sum = 0;
-            for (int64_t k = 0; k < depth; k++)
-                sum += (options.transpose_a ? element(a, k, m) : element(a, m, k)) *
-                       (options.transpose_b ? element(b, n, k) : element(b, k, n));
-            if (options.bias.data) sum += ((const float *)options.bias.data)[n];
-            if (options.accumulate) sum += element(out, m, n);
-            if (out.dtype == DTYPE_F32)
-                ((float *)tensor_row(out, m))[n] = sum;
-            else
-                ((uint16_t *)tensor_row(out, m))[n] = float_to_bf16(sum);
-        }
-    }
+    if (depth == 0)
+        matmul_nothing(device, out, options);
+    else if (linear && out.rows <= (native ? MATMUL_EXACT_ROWS : NARROW_ROWS))
+        matmul_narrow(device, out, a, b, options);
+    else if (native || (a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32 && out.dtype == DTYPE_F32))
+        onednn_product(device, out, a, b, options);
+    else
+        matmul_panels(device, out, a, b, options);
 }

@@ -1,15 +1,28 @@
-/* Kernels of matrix products. */
+/* Kernels of matrix products: those with few rows, which are bound by reading the weights. */
 #ifndef VS2_TENSOR_CPU_KERNELS_GEMM_H
 #define VS2_TENSOR_CPU_KERNELS_GEMM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tensor/cpu/kernels/isa.h"
 #include "tensor/tensor.h"
 
+enum { GEMM_PACK_MULTIPLE = 32 }; /* packed rows are padded to a multiple of this, with zeros */
+
 struct gemm_kernels {
-    /* The dot product of two rows. */
-    float (*dot)(const float *a, const float *b, int64_t count);
+    /* Packs a row of f32 or bf16 for narrow() with weights of the given type; `packed` has room for depth
+     * rounded up to GEMM_PACK_MULTIPLE. */
+    void (*pack)(float *packed, const void *row, enum dtype kind, int64_t depth, enum dtype weights);
+    /* product[m][n] = packed row m times row n of the weights (f32 or bf16, weights_stride in elements),
+     * for any number of rows; packed rows are packed_stride floats apart. The value of an element depends on
+     * its own two rows only, not on `rows` or `count`. */
+    void (*narrow)(float *product, int64_t product_stride, const float *packed, int64_t packed_stride,
+                   int64_t rows, const void *weights, enum dtype kind, int64_t weights_stride, int64_t count,
+                   int64_t depth);
+    /* out = product (+ bias) (+ out), rounded once; bias may be NULL. */
+    void (*store)(void *out, enum dtype kind, const float *product, const float *bias, bool accumulate,
+                  int64_t count);
 };
 
 KERNELS_DECLARE(gemm_kernels);

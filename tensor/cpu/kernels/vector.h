@@ -1,0 +1,33 @@
+/* Vectors as wide as the instruction set's registers, for the loops whose registers must be laid out by
+ * hand. GNU C; the compiler splits what the machine does not have. */
+#ifndef VS2_TENSOR_CPU_KERNELS_VECTOR_H
+#define VS2_TENSOR_CPU_KERNELS_VECTOR_H
+
+#include <stdint.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+enum { VECTOR_LANES = VECTOR_BYTES / 4 };
+
+typedef float vector __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint32_t vector_words __attribute__((vector_size(VECTOR_BYTES)));
+/* The same at any address, in memory of any type. */
+typedef float vector_at __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
+typedef uint32_t vector_words_at __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
+
+/* The sum of the lanes, by halves. */
+static inline float vector_sum(vector v) {
+    float lanes[VECTOR_LANES];
+    *(vector_at *)lanes = v;
+    for (int width = VECTOR_LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+    return lanes[0];
+}
+
+#endif
