@@ -36,7 +36,7 @@ static inline struct tensor tensor_at(void *data, enum dtype dtype, int64_t rows
 /* Rows [first, first + count). */
 static inline struct tensor tensor_rows(struct tensor t, int64_t first, int64_t count) {
     assert(first >= 0 && count >= 0 && first + count <= t.rows);
-    t.data = (char *)t.data + (size_t)(first * t.stride) * dtype_size(t.dtype);
+    if (t.data) t.data = (char *)t.data + (size_t)(first * t.stride) * dtype_size(t.dtype);
     t.rows = count;
     return t;
 }
@@ -44,7 +44,7 @@ static inline struct tensor tensor_rows(struct tensor t, int64_t first, int64_t 
 /* Columns [first, first + count) of every row. */
 static inline struct tensor tensor_cols(struct tensor t, int64_t first, int64_t count) {
     assert(first >= 0 && count >= 0 && first + count <= t.cols);
-    t.data = (char *)t.data + (size_t)first * dtype_size(t.dtype);
+    if (t.data) t.data = (char *)t.data + (size_t)first * dtype_size(t.dtype);
     t.cols = count;
     return t;
 }
