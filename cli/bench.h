@@ -1,0 +1,35 @@
+/* The measurements of vs2-bench: a command each, in its own file. */
+#ifndef VS2_CLI_BENCH_H
+#define VS2_CLI_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+int bench_video(int argc, char **argv);
+
+/* One row of a --data file. */
+struct bench_row {
+    char *video;  /* path, under the media folder unless absolute */
+    char *prompt; /* "prompt" or "problem"; empty when there is none */
+};
+
+struct bench_rows {
+    struct bench_row *rows;
+    size_t count, capacity;
+};
+
+/* Reads a JSON array of objects, or an object a line. The video is "videos": ["PATH", ...] (the first),
+ * "video", "path" or "video_name". `media_dir` may be NULL. */
+enum status bench_rows_read(const char *path, const char *media_dir, struct bench_rows *rows,
+                            struct error *err);
+void bench_rows_free(struct bench_rows *rows);
+
+/* Seconds on a steady clock. */
+double bench_now(void);
+
+/* The largest resident memory of this process so far, in bytes. */
+size_t bench_peak_memory(void);
+
+#endif

@@ -1,0 +1,18 @@
+/* vs2-bench: measures speed and memory. */
+#include "cli/bench.h"
+#include "cli/options.h"
+
+static const struct program program = {
+    .name = "vs2-bench",
+    .synopsis = "COMMAND [options]",
+    .summary = "Measures speed and memory, and prints JSON.",
+};
+
+static const struct command commands[] = {
+    {.name = "video", .summary = "from video files to patches", .run = bench_video},
+    {0},
+};
+
+int main(int argc, char **argv) {
+    return commands_run(&program, commands, argc, argv);
+}

@@ -1,0 +1,31 @@
+/* Bicubic resize of 8-bit pictures, equal bit for bit to the two references: fixed-point weights, the rows
+ * first, rounded to 8 bits, then the columns. */
+#ifndef VS2_DATA_RESIZE_H
+#define VS2_DATA_RESIZE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "data/sizes.h"
+
+enum resize_kind {
+    RESIZE_PILLOW,  /* Pillow's Image.resize(BICUBIC): weights of 22 bits */
+    RESIZE_TORCH,   /* torch's bicubic with antialias on bytes: weights of 16 bits in all */
+    RESIZE_NEAREST, /* Pillow's for pictures with a palette */
+};
+
+/* A plan from one size to another; it holds scratch memory, so one thread at a time uses it. */
+struct resize;
+
+/* `channels` (1 to 4) bytes lie together for each pixel. NULL with err set when sizes are not supported or
+ * memory is short. */
+struct resize *resize_new(enum resize_kind kind, struct size from, struct size to, int channels,
+                          struct error *err);
+void resize_free(struct resize *resize);
+
+/* Strides are bytes from row to row. Source and destination may not overlap. */
+void resize_run(struct resize *resize, const uint8_t *source, size_t source_stride, uint8_t *destination,
+                size_t destination_stride);
+
+#endif
