@@ -12,6 +12,7 @@ void linear_forward(struct device *device, struct tensor out, struct tensor x, s
 
 void mlp_forward(struct device *device, struct arena *arena, struct tensor out, struct tensor x,
                  const struct linear *gate, const struct linear *up, const struct linear *down) {
+    if (x.rows == 0) return;
     struct arena_mark mark = arena_mark(arena);
     int64_t wide = gate->weight.rows;
     int64_t parts = (x.rows + MLP_ROWS - 1) / MLP_ROWS, rows = (x.rows + parts - 1) / parts;
