@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 
@@ -19,6 +20,21 @@ json_t *json_read_file(const char *path, size_t limit, struct error *err) {
     json_t *json = json_read_text(text, length, path, err);
     free(text);
     return json;
+}
+
+enum status json_write_file(const char *folder, const char *name, const json_t *json, struct error *err) {
+    enum { REAL_DIGITS = 10 };
+    enum status status = STATUS_FAILED;
+    char *path = file_join(folder, name, err);
+    if (!path) return STATUS_FAILED;
+    char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(REAL_DIGITS)) : NULL;
+    if (text)
+        status = file_write(path, text, strlen(text), err);
+    else
+        error_set(err, "out of memory for %s", path);
+    free(text);
+    free(path);
+    return status;
 }
 
 /* The member, or NULL when it is absent or null. */

@@ -15,6 +15,10 @@ json_t *json_read_file(const char *path, size_t limit, struct error *err);
 /* Parses `length` bytes of text; `place` names them in errors. */
 json_t *json_read_text(const char *text, size_t length, const char *place, struct error *err);
 
+/* Writes FOLDER/NAME, indented, whole or not at all. A NULL json is reported as lack of memory, which is the
+ * only way that making it can have failed. */
+enum status json_write_file(const char *folder, const char *name, const json_t *json, struct error *err);
+
 /* Members of an object, with a default when the key is absent or null. They fail when the member is of
  * another type or out of [low, high]; `place` begins the error. */
 enum status json_get_integer(const json_t *object, const char *key, long long low, long long high,

@@ -160,20 +160,6 @@ static void shard_name(const struct division *division, size_t shard, char name[
         snprintf(name, FILE_NAME_SIZE, "model-%05zu-of-%05zu.safetensors", shard + 1, division->shards);
 }
 
-static enum status write_json(const char *folder, const char *name, const json_t *json, struct error *err) {
-    enum status status = STATUS_FAILED;
-    char *path = file_join(folder, name, err);
-    if (!path) return STATUS_FAILED;
-    char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) : NULL;
-    if (text)
-        status = file_write(path, text, strlen(text), err);
-    else
-        error_set(err, "out of memory for %s", path);
-    free(text);
-    free(path);
-    return status;
-}
-
 static enum status write_index(const char *folder, const struct checkpoint_entry *entries,
                                const struct division *division, struct error *err) {
     size_t total = 0;
@@ -191,7 +177,7 @@ static enum status write_index(const char *folder, const struct checkpoint_entry
     }
     json_t *index =
         json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
-    enum status status = write_json(folder, index_name, index, err);
+    enum status status = json_write_file(folder, index_name, index, err);
     json_decref(index);
     return status;
 }
@@ -327,13 +313,13 @@ enum status checkpoint_write_config(const char *folder, const struct model_confi
     if (config->heads * config->head_dim != config->hidden &&
         json_object_set_new(model, "head_dim", json_integer(config->head_dim)) != 0) {
         json_decref(model);
-        model = NULL; /* reported by write_json */
+        model = NULL; /* reported by json_write_file */
     }
     json_t *sampling = describe_generation(generation);
     json_t *preprocessor = describe_preprocessor(&config->vision);
-    enum status status = write_json(folder, "config.json", model, err);
-    if (status == STATUS_OK) status = write_json(folder, "generation_config.json", sampling, err);
-    if (status == STATUS_OK) status = write_json(folder, "preprocessor_config.json", preprocessor, err);
+    enum status status = json_write_file(folder, "config.json", model, err);
+    if (status == STATUS_OK) status = json_write_file(folder, "generation_config.json", sampling, err);
+    if (status == STATUS_OK) status = json_write_file(folder, "preprocessor_config.json", preprocessor, err);
     json_decref(model);
     json_decref(sampling);
     json_decref(preprocessor);
