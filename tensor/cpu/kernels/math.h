@@ -35,7 +35,7 @@ static inline float math_silu(float x) {
     return x / (1.0f + math_exp(-x));
 }
 
-/* The error function: x q(x^2) up to 1, then 1 - e^-p(|x|), which is 1 to f32 from 4 on. */
+/* The error function: x + x q(x^2) up to 1, then 1 - e^-p(|x|), which is 1 to f32 from 4 on. */
 static inline float math_erf(float x) {
     float a = x < 0 ? -x : x;
     float u = x * x;
@@ -45,8 +45,8 @@ static inline float math_erf(float x) {
     q = q * u - 2.685381100e-02f;
     q = q * u + 1.128358543e-01f;
     q = q * u - 3.761262596e-01f;
-    q = q * u + 1.128379107e+00f;
-    float inner = x * q;
+    q = q * u + 1.283791671e-01f; /* 2 / sqrt(pi) - 1: the 1 is added exactly */
+    float inner = x + x * q;
 
     float b = a > 4.0f ? 4.0f : a;
     float p = 2.169772961e-05f;
