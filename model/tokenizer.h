@@ -33,6 +33,9 @@ int32_t tokenizer_size(const struct tokenizer *tokenizer);
  * none. */
 int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *token);
 
+/* Whether decoding with skip_special leaves the id out. */
+bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id);
+
 /* Appends the ids of `length` bytes of UTF-8 to the list. Added tokens in the text become their ids, as in
  * Hugging Face. Invalid UTF-8 is read as U+FFFD. */
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
