@@ -157,19 +157,31 @@ static double total_weight(const struct candidates *c) {
     return total;
 }
 
-/* The distribution to draw from; false when the logits have no largest finite one. */
-static bool apply_rules(struct candidates *c, const struct cpu_kernels *kernels,
-                        const struct sampling *rules) {
-    const struct sample_kernels *sample = kernels->sample;
-    bool greedy = rules->temperature == 0;
-    if (!greedy && rules->temperature != 1) sample->divide(c->value, c->count, rules->temperature);
-    c->largest = sample->largest(c->value, c->count);
+static void penalise(struct candidates *c, const uint32_t *seen, float penalty) {
+    for (int64_t word = 0; word * 32 < c->count; word++) {
+        for (uint32_t bits = seen[word]; bits; bits &= bits - 1) {
+            int64_t id = word * 32 + __builtin_ctz(bits);
+            if (id >= c->count) break;
+            c->value[id] = c->value[id] < 0 ? c->value[id] * penalty : c->value[id] / penalty;
+        }
+    }
+}
+
+/* The distribution to draw from, from logits with their largest, their weights and the total; false when
+ * there is none left. */
+static bool apply_rules(struct candidates *c, const struct sample_kernels *kernels,
+                        const struct sampling *rules, const uint32_t *seen) {
+    bool greedy = rules->temperature == 0, penalised = seen && rules->repetition_penalty != 1;
+    bool heated = !greedy && rules->temperature != 1, cut = !greedy && rules->top_k > 0;
+    if (penalised) penalise(c, seen, rules->repetition_penalty);
+    if (heated) kernels->divide(c->value, c->count, rules->temperature);
+    if (penalised || heated) c->largest = kernels->largest(c->value, c->count);
     if (!isfinite(c->largest)) return false;
-    if (!greedy && rules->top_k > 0) filter_top_k(c, sample, rules->top_k);
-    c->total = sample->weigh(c->weight, c->value, c->count, c->largest);
+    if (cut) filter_top_k(c, kernels, rules->top_k);
+    if (penalised || heated || cut) c->total = kernels->weigh(c->weight, c->value, c->count, c->largest);
     if (greedy) return true;
     if (rules->top_p < 1) {
-        filter_top_p(c, sample, rules->top_p);
+        filter_top_p(c, kernels, rules->top_p);
         c->total = total_weight(c);
     }
     if (rules->min_p > 0) {
@@ -212,16 +224,6 @@ static int64_t draw(const struct candidates *c, const struct row_kernels *row, d
 
 /* ---- Rows -------------------------------------------------------------------------------------------- */
 
-static void penalise(struct candidates *c, const uint32_t *seen, float penalty) {
-    for (int64_t word = 0; word * 32 < c->count; word++) {
-        for (uint32_t bits = seen[word]; bits; bits &= bits - 1) {
-            int64_t id = word * 32 + __builtin_ctz(bits);
-            if (id >= c->count) break;
-            c->value[id] = c->value[id] < 0 ? c->value[id] * penalty : c->value[id] / penalty;
-        }
-    }
-}
-
 static void fail_row(const struct sample_arguments *s, int64_t r) {
     ((int32_t *)s->token.data)[r] = -1;
     ((float *)s->logprob.data)[r] = NAN;
@@ -256,11 +258,10 @@ static void sample_row(const struct sample_arguments *s, const struct cpu_kernel
     uint32_t *seen = s->seen.data ? tensor_row(s->seen, r) : NULL;
     c.count = s->logits.cols;
     kernels->row->convert(c.value, DTYPE_F32, tensor_row(s->logits, r), s->logits.dtype, c.count);
-    struct softmax_sums sums = kernels->logprob->sums(c.value, DTYPE_F32, c.count, false);
-    double raw_log_sum = (double)sums.maximum + log(sums.sum);
-    if (isfinite(raw_log_sum) && seen && rules->repetition_penalty != 1)
-        penalise(&c, seen, rules->repetition_penalty);
-    if (!isfinite(raw_log_sum) || !apply_rules(&c, kernels, rules)) {
+    c.largest = kernels->sample->largest(c.value, c.count);
+    c.total = kernels->sample->weigh(c.weight, c.value, c.count, c.largest);
+    double raw_log_sum = (double)c.largest + log(c.total); /* NaN, also where a logit is NaN or +inf */
+    if (!isfinite(raw_log_sum) || !apply_rules(&c, kernels->sample, rules, seen)) {
         fail_row(s, r);
         return;
     }

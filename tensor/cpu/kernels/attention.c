@@ -1,32 +1,37 @@
 #include "tensor/cpu/kernels/attention.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "tensor/cpu/kernels/block.h"
+#include "tensor/cpu/kernels/vector.h"
 
-/* Vectors as gcc and clang both have them. A tile is TILE_ROWS x 2 vectors of sums, which fill the
- * registers but for two loads and a broadcast. */
+/* A tile is TILE_ROWS x 2 vectors of sums, which fill the registers but for two loads and a broadcast. */
 #if defined(__AVX512F__)
-enum { LANES = 16, TILE_ROWS = 12 };
-#elif defined(__AVX__)
-enum { LANES = 8, TILE_ROWS = 6 };
+enum { TILE_ROWS = 12 };
 #else
-enum { LANES = 4, TILE_ROWS = 6 };
+enum { TILE_ROWS = 6 };
 #endif
-enum { PANEL = 2 * LANES, STRIDE = ATTENTION_STRIDE, KEYS = ATTENTION_KEYS };
+enum {
+    LANES = VECTOR_LANES,
+    PANEL = 2 * LANES,
+    STRIDE = ATTENTION_STRIDE,
+    KEYS = ATTENTION_KEYS,
+    VALUE_PANEL = KEYS * PANEL + 16,
+    AHEAD = 8
+};
 
-typedef float vector __attribute__((vector_size(LANES * 4), may_alias));
-typedef int32_t integers __attribute__((vector_size(LANES * 4), may_alias));
 typedef float four __attribute__((vector_size(16)));
 typedef uint16_t four_halves __attribute__((vector_size(8)));
 typedef uint32_t four_words __attribute__((vector_size(16)));
+typedef float four_at __attribute__((vector_size(16), aligned(4), may_alias));
 
 static inline vector load_vector(const float *from) {
-    return *(const vector *)from;
+    return *(const vector_at *)from;
 }
 static inline void store_vector(float *to, vector v) {
-    *(vector *)to = v;
+    *(vector_at *)to = v;
 }
 
 /* 2^x for x <= 0, within 2 units in the last place, 0 below -126; NaN stays NaN. x = n + r, 2^r = 1 + r p(r)
@@ -39,9 +44,9 @@ static inline vector exp2_vector(vector x) {
     p = p * r + 2.402224243e-01f;
     p = p * r + 6.931470037e-01f;
     p = p * r + 1.0f;
-    integers scale = ((integers)shifted << 23) + 0x3f800000;
-    integers lost = x < (vector){0} - 126.0f;
-    return (vector)((integers)(p * (vector)scale) & ~lost);
+    vector_words scale = ((vector_words)shifted << 23) + 0x3f800000u;
+    vector_words lost = (vector_words)(x < -126.0f);
+    return (vector)((vector_words)(p * (vector)scale) & ~lost);
 }
 
 /* ---- Packing ----------------------------------------------------------------------------------------- */
@@ -57,12 +62,19 @@ static inline four load_four(const void *row, enum dtype kind, int64_t at) {
     return (four)(__builtin_convertvector(halves, four_words) << 16);
 }
 
+/* The rows of a head lie apart, each in a page of its own: too far for the processor to foresee. */
+static inline void prefetch_row(const char *row, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
+}
+
 /* Keys, transposed: to[panel][i][j] = key[panel * PANEL + j][i], zero past the last key. */
 static inline void pack_keys(float *to, const char *from, size_t row_bytes, enum dtype kind, int keys,
                              int head_dim) {
     for (int k = 0; k < keys || k % PANEL; k += 4) {
         float *column = to + (k / PANEL) * PANEL * head_dim + k % PANEL;
         const char *row = from + (size_t)k * row_bytes;
+        for (int i = 0; i < 4; i++)
+            prefetch_row(row + (size_t)(AHEAD + i) * row_bytes, (size_t)head_dim * dtype_size(kind));
         for (int i = 0; i < head_dim; i += 4) {
             four a = {0}, b = {0}, c = {0}, d = {0};
             if (k + 0 < keys) a = load_four(row, kind, i);
@@ -74,10 +86,10 @@ static inline void pack_keys(float *to, const char *from, size_t row_bytes, enum
             four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
             four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
             float *at = column + i * PANEL;
-            *(four *)at = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
-            *(four *)(at + PANEL) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
-            *(four *)(at + 2 * PANEL) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
-            *(four *)(at + 3 * PANEL) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+            *(four_at *)at = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+            *(four_at *)(at + PANEL) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+            *(four_at *)(at + 2 * PANEL) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+            *(four_at *)(at + 3 * PANEL) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
         }
     }
 }
@@ -88,9 +100,10 @@ static inline void pack_values(float *to, const char *from, size_t row_bytes, en
     int width = (head_dim + LANES - 1) / LANES * LANES;
     for (int k = 0; k < keys; k++) {
         const char *row = from + (size_t)k * row_bytes;
+        prefetch_row(row + AHEAD * row_bytes, (size_t)head_dim * dtype_size(kind));
         for (int i = 0; i < width; i += 4) {
-            float *at = to + ((i / PANEL) * KEYS + k) * PANEL + i % PANEL;
-            *(four *)at = i < head_dim ? load_four(row, kind, i) : (four){0};
+            float *at = to + (i / PANEL) * VALUE_PANEL + k * PANEL + i % PANEL;
+            *(four_at *)at = i < head_dim ? load_four(row, kind, i) : (four){0};
         }
     }
 }
@@ -119,31 +132,34 @@ static inline __attribute__((always_inline)) void score_tile(float *scores, cons
 /* out[r] = out[r] * decay[r] + sum of weight[r][k] * value[k] for one or two vectors of columns. */
 static inline __attribute__((always_inline)) void value_tile(float *out, const float *decay,
                                                              const float *weight, const float *value,
-                                                             int keys, const int rows, const int vectors) {
+                                                             int keys, const int rows, const bool both) {
     vector sum[TILE_ROWS][2];
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) sum[r][v] = load_vector(out + r * STRIDE + v * LANES) * decay[r];
-    for (int k = 0; k < keys; k++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            vector column = load_vector(value + k * PANEL + v * LANES);
+    for (int r = 0; r < rows; r++) {
+        sum[r][0] = load_vector(out + r * STRIDE) * decay[r];
+        if (both) sum[r][1] = load_vector(out + r * STRIDE + LANES) * decay[r];
+    }
+    for (int k = 0; k < keys; k++) {
+        vector low = load_vector(value + k * PANEL), high = low;
+        if (both) high = load_vector(value + k * PANEL + LANES);
 #pragma GCC unroll 12
-            for (int r = 0; r < rows; r++) sum[r][v] += column * weight[r * KEYS + k];
+        for (int r = 0; r < rows; r++) {
+            sum[r][0] += low * weight[r * KEYS + k];
+            if (both) sum[r][1] += high * weight[r * KEYS + k];
         }
+    }
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) store_vector(out + r * STRIDE + v * LANES, sum[r][v]);
+    for (int r = 0; r < rows; r++) {
+        store_vector(out + r * STRIDE, sum[r][0]);
+        if (both) store_vector(out + r * STRIDE + LANES, sum[r][1]);
+    }
 }
 
 /* Turns a row of `count` scores (whole panels) into weights; returns by how much earlier sums shrink. */
 static inline float weigh_row(float *scores, int count, int visible, float *maximum, float *sum) {
     for (int j = visible; j < count; j++) scores[j] = -INFINITY;
-    float largest = *maximum;
-#pragma omp simd reduction(max : largest)
-    for (int j = 0; j < count; j++) largest = scores[j] > largest ? scores[j] : largest;
+    float largest = vector_largest_of(scores, count);
+    largest = *maximum > largest ? *maximum : largest;
     float shift = largest == -INFINITY ? 0 : largest;
     vector total = {0};
     for (int j = 0; j < count; j += LANES) {
@@ -151,12 +167,9 @@ static inline float weigh_row(float *scores, int count, int visible, float *maxi
         store_vector(scores + j, weight);
         total += weight;
     }
-    float lanes[LANES], added = 0;
-    memcpy(lanes, &total, sizeof lanes);
-    for (int j = 0; j < LANES; j++) added += lanes[j];
     vector decay = exp2_vector((vector){0} + (*maximum - shift));
     *maximum = largest;
-    *sum = *sum * decay[0] + added;
+    *sum = *sum * decay[0] + vector_sum(total);
     return decay[0];
 }
 
@@ -172,8 +185,9 @@ static inline __attribute__((always_inline)) void attend_tile(const float *q, co
         decay[r] = weigh_row(scores + r * KEYS, count, visible[r], &state.maximum[r], &state.sum[r]);
     int i = 0;
     for (; i + LANES < head_dim; i += PANEL)
-        value_tile(state.value + i, decay, scores, value + i * KEYS, seen, rows, 2);
-    if (i < head_dim) value_tile(state.value + i, decay, scores, value + i * KEYS, seen, rows, 1);
+        value_tile(state.value + i, decay, scores, value + (i / PANEL) * VALUE_PANEL, seen, rows, true);
+    if (i < head_dim)
+        value_tile(state.value + i, decay, scores, value + (i / PANEL) * VALUE_PANEL, seen, rows, false);
 }
 
 /* ---- The table --------------------------------------------------------------------------------------- */
@@ -191,7 +205,7 @@ static void reset(struct attention_state state, int rows, int head_dim) {
 static void attend_block(const struct attention_chunk *chunk, struct attention_state state, int first,
                          int count) {
     const float *key = chunk->scratch, *value = key + KEYS * ATTENTION_WIDTH;
-    float *scores = chunk->scratch + 2 * KEYS * ATTENTION_WIDTH;
+    float *scores = chunk->scratch + 2 * KEYS * ATTENTION_WIDTH + 1024;
     for (int r = 0, rows; r < chunk->rows; r += rows) {
         int left = chunk->rows - r, visible[TILE_ROWS], seen = 0;
         rows = left >= TILE_ROWS ? TILE_ROWS : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;

@@ -19,7 +19,7 @@ enum {
     ATTENTION_WIDTH = 256,       /* head_dim, at most */
     ATTENTION_STRIDE = 256 + 16, /* from row to row of q and value: not a power of two, so that the
                                     rows of a tile do not fall into the same lines of the cache */
-    ATTENTION_SCRATCH = 2 * ATTENTION_KEYS * ATTENTION_WIDTH + 16 * ATTENTION_KEYS, /* floats */
+    ATTENTION_SCRATCH = 1024 + 2 * ATTENTION_KEYS * ATTENTION_WIDTH + 16 * ATTENTION_KEYS, /* floats */
 };
 
 /* For some query rows: the largest score, the sum of 2^(score - maximum), and the sum of that times value.

@@ -4,13 +4,7 @@
 
 #include "tensor/cpu/kernels/block.h"
 #include "tensor/cpu/kernels/math.h"
-
-static float largest_of(const float *x, int64_t count) {
-    float largest = -INFINITY;
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < count; i++) largest = x[i] > largest ? x[i] : largest;
-    return largest;
-}
+#include "tensor/cpu/kernels/vector.h"
 
 static double sum_of_exp(const float *x, int64_t count, float shift) {
     float sum = 0;
@@ -37,7 +31,7 @@ static struct softmax_sums sums_row(const void *logits, enum dtype kind, int64_t
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
         block_load(block, logits, kind, i, length);
-        float largest = largest_of(block, length);
+        float largest = vector_largest_of(block, length);
         if (largest > sums.maximum) {
             double fall = (double)sums.maximum - (double)largest, factor = exp(fall);
             if (sums.sum > 0) sums.weighted = (sums.weighted + fall * sums.sum) * factor;

@@ -4,13 +4,7 @@
 
 #include "tensor/cpu/kernels/block.h"
 #include "tensor/cpu/kernels/math.h"
-
-static float largest_logit(const float *logits, int64_t count) {
-    float largest = -INFINITY;
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < count; i++) largest = logits[i] > largest ? logits[i] : largest;
-    return largest;
-}
+#include "tensor/cpu/kernels/vector.h"
 
 /* A true division, as the reference does: a product with the reciprocal breaks and makes ties. */
 static void divide_logits(float *logits, int64_t count, float temperature) {
@@ -42,5 +36,5 @@ static void bin_logits(uint16_t *bins, const float *logits, int64_t count, float
     }
 }
 
-const struct sample_kernels KERNELS_TABLE(sample_kernels) = {largest_logit, divide_logits, weigh_logits,
+const struct sample_kernels KERNELS_TABLE(sample_kernels) = {vector_largest_of, divide_logits, weigh_logits,
                                                              bin_logits};

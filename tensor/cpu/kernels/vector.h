@@ -30,4 +30,30 @@ static inline float vector_sum(vector v) {
     return lanes[0];
 }
 
+/* The larger of each pair; b where a is NaN. */
+static inline vector vector_larger(vector a, vector b) {
+    vector_words larger = (vector_words)(a > b);
+    return (vector)(((vector_words)a & larger) | ((vector_words)b & ~larger));
+}
+
+/* The largest lane. */
+static inline float vector_largest(vector v) {
+    float lanes[VECTOR_LANES];
+    *(vector_at *)lanes = v;
+    for (int width = VECTOR_LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+    return lanes[0];
+}
+
+/* The largest of an array, -inf of none; NaN are passed over. */
+static inline float vector_largest_of(const float *x, int64_t count) {
+    vector most = (vector){0} - __builtin_inff();
+    int64_t i = 0;
+    for (; i + VECTOR_LANES <= count; i += VECTOR_LANES)
+        most = vector_larger(*(const vector_at *)(x + i), most);
+    float largest = vector_largest(most);
+    for (; i < count; i++) largest = x[i] > largest ? x[i] : largest;
+    return largest;
+}
+
 #endif
