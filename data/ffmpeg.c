@@ -1,8 +1,9 @@
 #include "data/ffmpeg.h"
 
 #include <errno.h>
-#include <libavutil/imgutils.h>
+#include <libavutil/pixdesc.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -94,7 +95,47 @@ enum status ffmpeg_decoder(const char *path, const AVStream *stream, int threads
     return STATUS_OK;
 }
 
-enum status ffmpeg_picture(const char *path, struct SwsContext **scaler, const AVFrame *frame, int channels,
+void ffmpeg_scaler_free(struct ffmpeg_scaler *scaler) {
+    sws_freeContext(scaler->to_rgb);
+    sws_freeContext(scaler->to_tall);
+    av_frame_free(&scaler->tall);
+}
+
+/* Older swscales take the nearer chroma row instead of mixing two, in formats for which they have no own way
+ * to RGB. A step over 16 bits with chroma as high as the picture gives what the newer ones do. */
+static bool needs_tall(enum AVPixelFormat format) {
+    const AVPixFmtDescriptor *description = av_pix_fmt_desc_get(format);
+    if (!description || description->log2_chroma_h == 0 || description->flags & AV_PIX_FMT_FLAG_RGB)
+        return false;
+    bool own_way = format == AV_PIX_FMT_YUV420P || format == AV_PIX_FMT_YUVA420P ||
+                   format == AV_PIX_FMT_NV12 || format == AV_PIX_FMT_NV21;
+    bool full_range = format == AV_PIX_FMT_YUVJ420P || format == AV_PIX_FMT_YUVJ440P;
+    return !own_way && !full_range;
+}
+
+static struct SwsContext *same_size(struct SwsContext *old, const AVFrame *frame, enum AVPixelFormat to) {
+    return sws_getCachedContext(old, frame->width, frame->height, frame->format, frame->width, frame->height,
+                                to, SWS_BILINEAR, NULL, NULL, NULL);
+}
+
+/* The frame with tall chroma, kept in the scaler; NULL when it cannot be had. */
+static const AVFrame *make_tall(struct ffmpeg_scaler *scaler, const AVFrame *frame) {
+    scaler->to_tall = same_size(scaler->to_tall, frame, AV_PIX_FMT_YUV422P16);
+    if (!scaler->to_tall) return NULL;
+    if (!scaler->tall) {
+        scaler->tall = av_frame_alloc();
+        if (!scaler->tall) return NULL;
+        scaler->tall->width = frame->width;
+        scaler->tall->height = frame->height;
+        scaler->tall->format = AV_PIX_FMT_YUV422P16;
+        if (av_frame_get_buffer(scaler->tall, 0) < 0) return NULL;
+    }
+    int rows = sws_scale(scaler->to_tall, (const uint8_t *const *)frame->data, frame->linesize, 0,
+                         frame->height, scaler->tall->data, scaler->tall->linesize);
+    return rows == frame->height ? scaler->tall : NULL;
+}
+
+enum status ffmpeg_picture(const char *path, struct ffmpeg_scaler *scaler, const AVFrame *frame, int channels,
                            struct picture *picture, struct error *err) {
     struct size size = {.width = frame->width, .height = frame->height};
     if (picture->pixels) {
@@ -105,13 +146,13 @@ enum status ffmpeg_picture(const char *path, struct SwsContext **scaler, const A
         return STATUS_FAILED;
     }
     picture->palette = frame->format == AV_PIX_FMT_PAL8;
-    *scaler = sws_getCachedContext(*scaler, frame->width, frame->height, frame->format, frame->width,
-                                   frame->height, channels == 4 ? AV_PIX_FMT_RGBA : AV_PIX_FMT_RGB24,
-                                   SWS_BILINEAR, NULL, NULL, NULL);
-    if (!*scaler) return error_set(err, "%s: its pixel format cannot be converted", path);
+    if (channels == 3 && needs_tall(frame->format)) frame = make_tall(scaler, frame);
+    if (frame)
+        scaler->to_rgb = same_size(scaler->to_rgb, frame, channels == 4 ? AV_PIX_FMT_RGBA : AV_PIX_FMT_RGB24);
+    if (!frame || !scaler->to_rgb) return error_set(err, "%s: its pixel format cannot be converted", path);
     uint8_t *planes[4] = {picture->pixels};
     int strides[4] = {(int)picture->stride};
-    int rows = sws_scale(*scaler, (const uint8_t *const *)frame->data, frame->linesize, 0, frame->height,
-                         planes, strides);
+    int rows = sws_scale(scaler->to_rgb, (const uint8_t *const *)frame->data, frame->linesize, 0,
+                         frame->height, planes, strides);
     return rows == frame->height ? STATUS_OK : error_set(err, "%s: a frame cannot be converted", path);
 }

@@ -23,10 +23,17 @@ enum status ffmpeg_decoder(const char *path, const AVStream *stream, int threads
 /* Sets "PATH: WHAT: the library's words for the code" and returns STATUS_FAILED. */
 enum status ffmpeg_error(const char *path, const char *what, int code, struct error *err);
 
-/* Converts as PyAV does: swscale, bilinear, its default matrix. *scaler is made when needed and kept;
- * sws_freeContext ends it. `channels` 3 drops alpha, 4 keeps it. The picture is made when it has no pixels,
- * else it must have the frame's size. */
-enum status ffmpeg_picture(const char *path, struct SwsContext **scaler, const AVFrame *frame, int channels,
+/* Converts frames to RGB; zeroed at first. */
+struct ffmpeg_scaler {
+    struct SwsContext *to_rgb;
+    struct SwsContext *to_tall; /* makes chroma as high as the picture first, where that is needed */
+    AVFrame *tall;
+};
+void ffmpeg_scaler_free(struct ffmpeg_scaler *scaler);
+
+/* Converts as PyAV does: swscale, bilinear, its default matrix. `channels` 3 drops alpha, 4 keeps it. The
+ * picture is made when it has no pixels, else it must have the frame's size. */
+enum status ffmpeg_picture(const char *path, struct ffmpeg_scaler *scaler, const AVFrame *frame, int channels,
                            struct picture *picture, struct error *err);
 
 #endif

@@ -98,7 +98,7 @@ static enum status decode_first(const char *path, AVFormatContext *format, AVCod
                                 const AVStream *stream, struct picture *picture, struct error *err) {
     AVPacket *packet = av_packet_alloc();
     AVFrame *frame = av_frame_alloc();
-    struct SwsContext *scaler = NULL;
+    struct ffmpeg_scaler scaler = {0};
     int code = packet && frame ? AVERROR(EAGAIN) : AVERROR(ENOMEM);
     while (code == AVERROR(EAGAIN)) {
         code = av_read_frame(format, packet);
@@ -114,7 +114,7 @@ static enum status decode_first(const char *path, AVFormatContext *format, AVCod
         status = ffmpeg_error(path, "damaged or cut short", code, err);
     else
         status = ffmpeg_picture(path, &scaler, frame, keeps_alpha(frame->format) ? 4 : 3, picture, err);
-    sws_freeContext(scaler);
+    ffmpeg_scaler_free(&scaler);
     av_frame_free(&frame);
     av_packet_free(&packet);
     return status;

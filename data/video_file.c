@@ -1,12 +1,14 @@
 /* Videos that FFmpeg reads. All packets are listed first, which gives the number of frames and says which
  * packets can be left out; then only those that the wanted frames need are decoded. Where the list leaves a
  * doubt, and whenever a frame does not come out as the list says, everything is decoded from the start. */
+#include <inttypes.h>
 #include <libavutil/display.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "data/container.h"
 #include "data/ffmpeg.h"
 #include "data/video_index.h"
 #include "data/video_source.h"
@@ -25,7 +27,7 @@ struct video_file {
 struct decoding {
     struct video_file *file;
     AVCodecContext *decoder;
-    struct SwsContext *scaler;
+    struct ffmpeg_scaler scaler;
     AVPacket *packet;
     AVFrame *frame;
     struct picture picture;
@@ -98,6 +100,21 @@ static void probe_rotation(struct video_file *file) {
     file->mirror = mirror;
 }
 
+/* Seconds from the first frame to the end of the last, by their times; 0 when not all have one. */
+static double timed_duration(const struct video_file *file, double rate) {
+    const struct video_index *index = &file->index;
+    int64_t first = INT64_MAX;
+    int64_t last = INT64_MIN;
+    for (size_t i = 0; i < index->count; i++) {
+        int64_t pts = index->packets[i].pts;
+        if (pts == AV_NOPTS_VALUE) return 0.0;
+        if (pts < first) first = pts;
+        if (pts > last) last = pts;
+    }
+    double frame = rate > 0 ? 1.0 / rate : 0.0;
+    return ((double)last - (double)first) * av_q2d(file->stream->time_base) + frame;
+}
+
 static void probe_times(const struct video_file *file, struct video_info *info) {
     const AVStream *stream = file->stream;
     AVRational rate = stream->avg_frame_rate.num > 0 ? stream->avg_frame_rate : stream->r_frame_rate;
@@ -106,20 +123,30 @@ static void probe_times(const struct video_file *file, struct video_info *info) 
         info->stated_duration =
             (double)stream->duration * stream->time_base.num / (double)stream->time_base.den;
     info->duration = info->stated_duration;
+    if (!(info->duration > 0)) info->duration = timed_duration(file, info->rate);
     if (!(info->duration > 0) && info->rate > 0) info->duration = (double)info->frames / info->rate;
-    if (!(info->duration > 0) && file->format->duration > 0)
-        info->duration = (double)file->format->duration / AV_TIME_BASE;
-    if (!(info->rate > 0) && info->duration > 0) info->rate = (double)info->frames / info->duration;
+    if (!(info->duration > 0)) info->duration = (double)info->frames / 25.0;
+    if (!(info->rate > 0)) info->rate = (double)info->frames / info->duration;
+}
+
+/* MP4 lists every frame; AVI's header also counts those that were left out. */
+static bool counts_all_frames(const AVFormatContext *format) {
+    return strstr(format->iformat->name, "mp4") != NULL;
 }
 
 static enum status probe(const struct video_file *file, struct video_info *info, struct error *err) {
     const AVStream *stream = file->stream;
+    int64_t packets = (int64_t)file->index.count;
     info->stated_frames = stream->nb_frames > 0 ? stream->nb_frames : 0;
     info->frames = file->index.frames;
     if (info->frames < 1) return error_set(err, "%s: there are no frames in it", file->path);
-    if (file->index.damaged || (int64_t)file->index.count < info->stated_frames)
-        return error_set(err, "%s: damaged or cut short: %zu of %lld frames are there", file->path,
-                         file->index.count, (long long)info->stated_frames);
+    if (file->index.damaged)
+        return error_set(err, "%s: damaged or cut short: one of its %" PRId64 " frames is not whole",
+                         file->path, packets);
+    if (packets < info->stated_frames && counts_all_frames(file->format))
+        return error_set(err, "%s: damaged or cut short: %" PRId64 " of %" PRId64 " frames are there",
+                         file->path, packets, info->stated_frames);
+    if (packets < info->stated_frames) info->stated_frames = 0;
     probe_times(file, info);
     info->quarters = file->quarters;
     info->size = (struct size){.width = stream->codecpar->width, .height = stream->codecpar->height};
@@ -144,7 +171,8 @@ static enum status open_file(const char *path, const struct video_options *optio
     if (!file) return STATUS_FAILED;
     file->options = *options;
     file->path = memory_text(path, strlen(path), "a file name", err);
-    if (!file->path || open_stream(file, err) || list_packets(file, err)) goto err;
+    if (!file->path || open_stream(file, err) || container_check(path, err) || list_packets(file, err))
+        goto err;
     if (!options->keep_rotation) probe_rotation(file);
     if (probe(file, info, err)) goto err;
     *state = file;
@@ -338,7 +366,7 @@ static enum status decode_file(void *state, const int64_t *indices, int64_t coun
         status = ffmpeg_decoder(file->path, file->stream, file->options.threads, &run.decoder, err);
     if (!status && count > 0) status = run_decoder(&run, frames, err);
     avcodec_free_context(&run.decoder);
-    sws_freeContext(run.scaler);
+    ffmpeg_scaler_free(&run.scaler);
     picture_free(&run.picture);
     av_frame_free(&run.frame);
     av_packet_free(&run.packet);
