@@ -89,10 +89,17 @@ static void check_patches(const struct visual *visual, const struct patch_config
     free(levels);
 }
 
+static void check_integers(const int64_t *values, int64_t count, const json_t *entry, const char *key) {
+    const json_t *wanted = json_object_get(entry, key);
+    const char *file = json_string_value(json_object_get(entry, "file"));
+    if (count != (int64_t)json_array_size(wanted)) fail_msg("%s: %lld %s", file, (long long)count, key);
+    for (size_t i = 0; i < json_array_size(wanted); i++)
+        if (values[i] != json_integer_value(json_array_get(wanted, i)))
+            fail_msg("%s: %s %zu is %lld", file, key, i, (long long)values[i]);
+}
+
 static void check_common(const struct visual *visual, const json_t *entry) {
-    for (size_t i = 0; i < 3; i++)
-        assert_int_equal(visual->grid[i],
-                         json_integer_value(json_array_get(json_object_get(entry, "grid"), i)));
+    check_integers(visual->grid, 3, entry, "grid");
     double second = json_number_value(json_object_get(entry, "second_per_grid"));
     assert_true(fabs(visual->second_per_grid - second) <= 1e-12 * second);
     assert_int_equal(visual->rows, visual->grid[0] * visual->grid[1] * visual->grid[2]);
@@ -108,10 +115,7 @@ static void check_video(const json_t *entry, int threads) {
     options.threads = threads;
     path_of(entry, path, sizeof path);
     if (visual_read_video(path, &options, &visual, &err)) fail_msg("%s", err.message);
-    const json_t *indices = json_object_get(entry, "indices");
-    assert_int_equal(visual.index_count, json_array_size(indices));
-    for (size_t i = 0; i < json_array_size(indices); i++)
-        assert_int_equal(visual.indices[i], json_integer_value(json_array_get(indices, i)));
+    check_integers(visual.indices, visual.index_count, entry, "indices");
     check_common(&visual, entry);
     check_patches(&visual, &options.processor, entry);
     assert_true(visual_bytes(&visual) > (size_t)visual.rows * 1176 * 4);

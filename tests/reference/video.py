@@ -49,7 +49,8 @@ CLIPS = {
     "uneven.mp4": ("testsrc2=size=98x70:rate=30:duration=3", UNEVEN + X264),
     "uneven.mkv": ("testsrc2=size=98x70:rate=30:duration=3", UNEVEN + X264),
     "uneven.avi": ("testsrc2=size=64x48:rate=30:duration=2", UNEVEN + ["-c:v", "mpeg4", "-q:v", "25"]),
-    "stream.h264": (SOURCE, X264 + ["-g", "20"]),
+    # 25 frames a second: what newer FFmpegs assume of raw streams, and older ones read from this one
+    "stream.h264": ("testsrc2=size=96x72:rate=25:duration=2", X264 + ["-g", "20"]),
     "live.mkv": (SOURCE, X264 + ["-f", "matroska", "-live", "1"]),
     "tenbit.mp4": (SOURCE, ["-c:v", "libx265", "-x265-params", "log-level=error:keyint=20", "-crf", "38",
                             "-pix_fmt", "yuv420p10le"]),
