@@ -22,6 +22,9 @@ struct file_map {
 enum status file_map(const char *path, struct file_map *map, struct error *err);
 void file_unmap(struct file_map *map);
 
+/* Has the whole file read in the background, ahead of its use. */
+void file_map_read_ahead(const struct file_map *map);
+
 /* Writes a file that appears whole or not at all: a temporary beside it, fsync, rename, fsync of the folder.
  */
 enum status file_write(const char *path, const void *data, size_t size, struct error *err);

@@ -1,10 +1,7 @@
 #include "data/video_write.h"
 
 #include <errno.h>
-#include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
 #include <libavutil/opt.h>
-#include <libswscale/swscale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +9,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/ffmpeg.h"
 
 struct video_writer {
     char *path, *temporary;
@@ -23,12 +21,6 @@ struct video_writer {
     struct SwsContext *scaler;
     int64_t frames;
 };
-
-static enum status fail(const struct video_writer *writer, const char *what, int code, struct error *err) {
-    char cause[AV_ERROR_MAX_STRING_SIZE];
-    av_make_error_string(cause, sizeof cause, code);
-    return error_set(err, "%s: %s: %s", writer->path, what, cause);
-}
 
 static enum status open_encoder(struct video_writer *writer, int width, int height, int fps,
                                 struct error *err) {
@@ -55,7 +47,7 @@ static enum status open_encoder(struct video_writer *writer, int width, int heig
     av_opt_set(encoder->priv_data, "preset", "veryfast", 0); /* x264's; others have no such option */
     av_opt_set(encoder->priv_data, "crf", "20", 0);
     int code = avcodec_open2(encoder, codec, NULL);
-    return code < 0 ? fail(writer, "cannot open the encoder", code, err) : STATUS_OK;
+    return code < 0 ? ffmpeg_error(writer->path, "cannot open the encoder", code, err) : STATUS_OK;
 }
 
 static enum status open_file(struct video_writer *writer, struct error *err) {
@@ -67,7 +59,7 @@ static enum status open_file(struct video_writer *writer, struct error *err) {
     int code = avcodec_parameters_from_context(writer->stream->codecpar, writer->encoder);
     if (code >= 0) code = avio_open(&writer->format->pb, writer->temporary, AVIO_FLAG_WRITE);
     if (code >= 0) code = avformat_write_header(writer->format, NULL);
-    return code < 0 ? fail(writer, "cannot write", code, err) : STATUS_OK;
+    return code < 0 ? ffmpeg_error(writer->path, "cannot write", code, err) : STATUS_OK;
 }
 
 static enum status make_frame(struct video_writer *writer, struct error *err) {
@@ -79,7 +71,7 @@ static enum status make_frame(struct video_writer *writer, struct error *err) {
     writer->frame->height = encoder->height;
     writer->frame->format = encoder->pix_fmt;
     int code = av_frame_get_buffer(writer->frame, 0);
-    if (code < 0) return fail(writer, "cannot make a frame", code, err);
+    if (code < 0) return ffmpeg_error(writer->path, "cannot make a frame", code, err);
     writer->scaler =
         sws_getContext(encoder->width, encoder->height, AV_PIX_FMT_RGB24, encoder->width, encoder->height,
                        encoder->pix_fmt, SWS_BILINEAR | SWS_ACCURATE_RND, NULL, NULL, NULL);
@@ -119,13 +111,13 @@ static enum status encode(struct video_writer *writer, const AVFrame *frame, str
         writer->packet->stream_index = writer->stream->index;
         code = av_interleaved_write_frame(writer->format, writer->packet);
     }
-    return fail(writer, "cannot write", code, err);
+    return ffmpeg_error(writer->path, "cannot write", code, err);
 }
 
 enum status video_writer_frame(struct video_writer *writer, const uint8_t *rgb, struct error *err) {
     const int stride = 3 * writer->encoder->width;
     int code = av_frame_make_writable(writer->frame);
-    if (code < 0) return fail(writer, "cannot make a frame", code, err);
+    if (code < 0) return ffmpeg_error(writer->path, "cannot make a frame", code, err);
     sws_scale(writer->scaler, (const uint8_t *const[]){rgb}, (const int[]){stride}, 0,
               writer->encoder->height, writer->frame->data, writer->frame->linesize);
     writer->frame->pts = writer->frames++;
@@ -137,7 +129,7 @@ enum status video_writer_close(struct video_writer *writer, struct error *err) {
     if (status == STATUS_OK) {
         int code = av_write_trailer(writer->format);
         if (code >= 0) code = avio_closep(&writer->format->pb);
-        if (code < 0) status = fail(writer, "cannot write", code, err);
+        if (code < 0) status = ffmpeg_error(writer->path, "cannot write", code, err);
     }
     if (status == STATUS_OK && rename(writer->temporary, writer->path) != 0)
         status = error_set(err, "%s: cannot write: %s", writer->path, strerror(errno));
