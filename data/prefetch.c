@@ -122,6 +122,14 @@ enum status prefetch_next(struct prefetch *prefetch, void **result, struct error
     return status;
 }
 
+bool prefetch_ready(struct prefetch *prefetch) {
+    pthread_mutex_lock(&prefetch->lock);
+    bool ready =
+        prefetch->taken < prefetch->count && prefetch->slots[prefetch->taken % prefetch->limits.ahead].made;
+    pthread_mutex_unlock(&prefetch->lock);
+    return ready;
+}
+
 void prefetch_stop(struct prefetch *prefetch) {
     if (!prefetch) return;
     pthread_mutex_lock(&prefetch->lock);

@@ -8,6 +8,7 @@
 #ifndef VS2_DATA_PREFETCH_H
 #define VS2_DATA_PREFETCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,9 @@ struct prefetch *prefetch_start(const struct prefetch_work *work, int64_t count,
 /* Waits for the next item. Its own status and error when it could not be made (the next call goes on with the
  * item after it); *result is then NULL. Not to be called more than `count` times. */
 enum status prefetch_next(struct prefetch *prefetch, void **result, struct error *err);
+
+/* Whether the next item is there, so that prefetch_next would not wait. False when all were taken. */
+bool prefetch_ready(struct prefetch *prefetch);
 
 /* Ends the workers after what they are making, and frees what nobody took. NULL is fine. */
 void prefetch_stop(struct prefetch *prefetch);
