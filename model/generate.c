@@ -10,6 +10,7 @@
 #include "model/vision.h"
 
 enum { DEFAULT_PROMPT_TOKENS = 4096, MAX_SEQUENCES = 1 << 16, MAX_WATCHED = 1 << 12 };
+enum { CHUNK_BYTES = 8 << 20 }; /* of the arena: small models take little; what is larger has its own chunk */
 static const int64_t default_cache_bytes = (int64_t)2 << 30;
 
 /* Host buffers of one pass, for as many tokens as a pass has. */
@@ -45,6 +46,11 @@ static double now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void add_cost(struct cost *sum, struct cost cost) {
+    sum->flops += cost.flops;
+    sum->bytes += cost.bytes;
 }
 
 /* ---- Making and freeing ------------------------------------------------------------------------------ */
@@ -111,7 +117,7 @@ struct engine *engine_create(const struct model *model, const struct engine_limi
     engine->limit = limits->sequences > 0 ? limits->sequences : MATMUL_EXACT_ROWS;
     engine->prompt_tokens = limits->prompt_tokens > 0 ? limits->prompt_tokens : DEFAULT_PROMPT_TOKENS;
     engine->watched_count = limits->watched_count;
-    arena_init(&engine->arena, model->device, 0);
+    arena_init(&engine->arena, model->device, CHUNK_BYTES);
     engine->running = memory_new((size_t)engine->limit, sizeof(struct sequence *), "an engine", err);
     engine->watched = memory_new((size_t)engine->watched_count, sizeof *engine->watched, "an engine", err);
     if (!engine->running || !engine->watched || make_buffers(engine, err) ||
@@ -263,6 +269,7 @@ static enum status encode_visuals(struct engine *engine, struct prompt *prompt, 
     enum status status = device_synchronize(model->device, err);
     arena_release(&engine->arena, mark);
     engine->statistics.patches += plan.patches;
+    add_cost(&engine->statistics.vision, vision_cost(model, &plan));
     engine->statistics.vision_seconds += now() - start;
     vision_plan_free(&plan);
     return status;
@@ -306,6 +313,8 @@ static enum status run_part(struct engine *engine, const struct prompt *prompt, 
         .wanted_count = first + count == total,
     };
     language_forward(engine->model, &engine->arena, tensor_rows(states, 0, pass.wanted_count), &pass);
+    add_cost(&engine->statistics.prompt,
+             language_cost(engine->model, count, pass.segments, pass.wanted_count));
     return device_synchronize(engine->model->device, err); /* the buffers are free again */
 }
 
@@ -522,6 +531,8 @@ static enum status decode(struct engine *engine, struct generate_results *result
     language_logits(model, logits, states);
     if (draw_tokens(engine, logits, engine->running, count, err)) return STATUS_FAILED;
     arena_release(&engine->arena, mark);
+    add_cost(&engine->statistics.decode,
+             language_cost(model, count, (struct attention_segments){b->segments, count}, count));
     engine->statistics.decode_steps++;
     engine->statistics.decode_tokens += count;
     engine->statistics.decode_seconds += now() - start;

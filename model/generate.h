@@ -9,6 +9,7 @@
 #ifndef VS2_MODEL_GENERATE_H
 #define VS2_MODEL_GENERATE_H
 
+#include "model/cost.h"
 #include "model/positions.h"
 #include "model/weights.h"
 #include "tensor/ops.h"
@@ -100,6 +101,7 @@ struct engine_statistics {
     int64_t prompt_tokens, new_tokens, patches;
     int64_t decode_steps, decode_tokens; /* passes that decode, and the tokens they computed */
     double vision_seconds, prompt_seconds, decode_seconds; /* sampling is part of the latter two */
+    struct cost vision, prompt, decode;                    /* work counted (model/cost.h) */
     int64_t cache_bytes, activation_bytes; /* the cache; the most that activations took at once */
 };
 

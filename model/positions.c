@@ -189,3 +189,11 @@ void vision_plan_free(struct vision_plan *plan) {
     free(plan->frames);
     *plan = (struct vision_plan){0};
 }
+
+struct attention_segments vision_segments(const struct vision_config *config, const struct vision_plan *plan,
+                                          int64_t block) {
+    for (int64_t i = 0; i < config->full_block_count; i++)
+        if (config->full_blocks[i] == block)
+            return (struct attention_segments){plan->frames, plan->frame_count};
+    return (struct attention_segments){plan->windows, plan->window_count};
+}

@@ -51,4 +51,8 @@ enum status vision_plan_make(const struct vision_config *config, const struct vi
                              int64_t count, struct vision_plan *plan, struct error *err);
 void vision_plan_free(struct vision_plan *plan);
 
+/* Who sees whom in a block of the tower: whole frames in the blocks of full_blocks, windows in the others. */
+struct attention_segments vision_segments(const struct vision_config *config, const struct vision_plan *plan,
+                                          int64_t block);
+
 #endif

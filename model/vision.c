@@ -47,12 +47,6 @@ static void embed_patches(struct pass *pass, struct tensor hidden, struct tensor
     arena_release(pass->arena, mark);
 }
 
-static bool is_full(const struct vision_config *config, int64_t block) {
-    for (int64_t i = 0; i < config->full_block_count; i++)
-        if (config->full_blocks[i] == block) return true;
-    return false;
-}
-
 /* update = attention(normed). */
 static void attend(struct pass *pass, int64_t number) {
     const struct vision_config *config = &pass->model->config.vision;
@@ -60,16 +54,14 @@ static void attend(struct pass *pass, int64_t number) {
     const struct vision_plan *plan = pass->plan;
     int64_t hidden = config->hidden;
     int heads = (int)config->heads;
-    struct attention_segments segments = is_full(config, number)
-                                             ? (struct attention_segments){plan->frames, plan->frame_count}
-                                             : (struct attention_segments){plan->windows, plan->window_count};
     struct arena_mark mark = arena_mark(pass->arena);
     struct tensor qkv = arena_tensor(pass->arena, pass->model->compute, plan->patches, 3 * hidden);
     linear_forward(pass->device, qkv, pass->normed, block->qkv.weight, block->qkv.bias);
     rope_forward(pass->device, tensor_cols(qkv, 0, 2 * hidden), pass->cosine, pass->sine, 2 * heads, false);
     attention_forward(pass->device, pass->normed, (struct tensor){0}, tensor_cols(qkv, 0, hidden),
-                      tensor_cols(qkv, hidden, hidden), tensor_cols(qkv, 2 * hidden, hidden), segments, heads,
-                      heads, 1.0f / sqrtf((float)(hidden / heads)));
+                      tensor_cols(qkv, hidden, hidden), tensor_cols(qkv, 2 * hidden, hidden),
+                      vision_segments(config, plan, number), heads, heads,
+                      1.0f / sqrtf((float)(hidden / heads)));
     linear_forward(pass->device, pass->update, pass->normed, block->proj.weight, block->proj.bias);
     arena_release(pass->arena, mark);
 }
