@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 int bench_video(int argc, char **argv);
+int bench_rollout(int argc, char **argv);
 
 /* One row of a --data file. */
 struct bench_row {
