@@ -70,8 +70,8 @@ static const struct program synth_program = {
         "Makes a demonstration set: DIR/model/, a Qwen2.5-VL checkpoint with random weights and a "
         "byte-level tokenizer; DIR/videos/, rendered clips of a shape that moves over textured ground; "
         "DIR/rows.json, their prompts. The weights are random: scores by this model mean nothing.",
-    .examples = "vs2-data synth --out demo\n"
-                "vs2-data synth --out bench --preset bench-0.4b --videos 4\n",
+    .examples = "  vs2-data synth --out demo\n"
+                "  vs2-data synth --out bench --preset bench-0.4b --videos 4\n",
     .options = synth_options,
 };
 
@@ -112,7 +112,7 @@ static const struct program program = {
     .name = "vs2-data",
     .synopsis = "COMMAND [OPTION]...",
     .summary = "Makes data sets.",
-    .examples = "vs2-data synth --out demo\n",
+    .examples = "  vs2-data synth --out demo\n",
 };
 
 static const struct command commands[] = {

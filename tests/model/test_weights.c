@@ -142,12 +142,14 @@ static void wrong_tensors_are_named(void **state) {
            "model.language_model.norm.weight)");
 }
 
-/* A file whose data begins at an odd byte, as safetensors allows when the header's length is odd. */
+/* A file whose data begins at an odd byte, as safetensors allows when the header's length is odd. The f16
+ * embedding is too large to be converted in one piece. */
 static void unaligned_data_is_copied(void **state) {
     (void)state;
     struct error err;
     struct model_config config = support_tiny_config(true);
     for (int kind = 0; kind < 3; kind++) {
+        if (kind == DTYPE_F16) config.vocab = 70000;
         char *folder = support_checkpoint(&config, (struct support_changes){.dtype = (enum dtype)kind});
         char path[4096], *text;
         size_t length;
