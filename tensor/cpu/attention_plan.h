@@ -9,7 +9,7 @@
 
 #include "tensor/ops.h"
 
-enum { ATTENTION_CHUNK = 512 }; /* keys */
+enum { ATTENTION_CHUNK = 256 }; /* keys */
 
 /* Rows [first, first + rows) of a segment: row i is query head i % group of token i / group. */
 struct attention_piece {

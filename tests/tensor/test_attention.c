@@ -1,22 +1,15 @@
 /* Attention against plain loops in double, over tables of every kind, on every instruction set that this
  * processor has; and what must not change a bit: threads, and the sequences decoded beside one. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/tensor/support.h"
 
 #include <math.h>
 #include <omp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/random.h"
-#include "tensor/arena.h"
 #include "tensor/float16.h"
-#include "tensor/ops.h"
 
 enum { MAX_SEGMENTS = 64 };
 
@@ -28,6 +21,7 @@ struct problem {
     struct attention_segment segments[MAX_SEGMENTS];
     int64_t count;
     float *q, *k, *v;
+    double *out, *log_sum, *size; /* as expected; size: the largest of a row's scores, without sign */
 };
 
 struct result {
@@ -64,6 +58,9 @@ static void problem_free(struct problem *p) {
     free(p->q);
     free(p->k);
     free(p->v);
+    free(p->out);
+    free(p->log_sum);
+    free(p->size);
 }
 
 static void result_free(struct result *r) {
@@ -71,44 +68,42 @@ static void result_free(struct result *r) {
     free(r->log_sum);
 }
 
-static struct tensor upload(struct arena *arena, enum dtype dtype, int64_t rows, int64_t cols,
+/* A view of columns, as q, k and v are of one product. */
+static struct tensor upload(struct bench *bench, enum dtype dtype, int64_t rows, int64_t cols,
                             const float *x) {
-    struct tensor t = arena_tensor(arena, dtype, rows, cols);
-    convert(arena->device, t, arena_upload(arena, DTYPE_F32, rows, cols, x));
+    struct tensor wide = arena_tensor(&bench->arena, dtype, rows, cols + 8);
+    struct tensor t = tensor_cols(wide, 4, cols);
+    convert(&bench->device, t, arena_upload(&bench->arena, DTYPE_F32, rows, cols, x));
     return t;
 }
 
-/* Query rows of no segment keep the 7 that `out` is filled with. NULL isa: the widest. False: the processor
- * does not have it. */
-static bool run(const struct problem *p, const char *isa, struct result *result) {
-    struct device device;
-    struct arena arena;
-    struct error err = {""};
-    if (isa) setenv("VS2_CPU_ISA", isa, 1);
-    enum status status = device_open("cpu", &device, &err);
-    unsetenv("VS2_CPU_ISA");
-    if (status != STATUS_OK) return false;
-    arena_init(&arena, &device, 1 << 20);
+static void download(struct bench *bench, float *to, struct tensor t) {
+    struct tensor whole = arena_tensor(&bench->arena, DTYPE_F32, t.rows, t.cols);
+    struct error err;
+    convert(&bench->device, whole, t);
+    if (device_read(&bench->device, to, whole, &err) != STATUS_OK) fail_msg("%s", err.message);
+}
+
+/* Query rows of no segment keep the 7 that the results are filled with. */
+static struct result run(struct bench *bench, const struct problem *p) {
+    struct arena_mark mark = arena_mark(&bench->arena);
     int64_t width = (int64_t)p->heads * p->head_dim, kv_width = (int64_t)p->kv_heads * p->head_dim;
-    result->out = malloc((size_t)(p->queries * width) * sizeof(float));
-    result->log_sum = malloc((size_t)(p->queries * p->heads) * sizeof(float));
-    assert_true(result->out && result->log_sum);
-    for (int64_t i = 0; i < p->queries * width; i++) result->out[i] = 7;
-    for (int64_t i = 0; i < p->queries * p->heads; i++) result->log_sum[i] = 7;
-    struct tensor q = upload(&arena, p->dtype, p->queries, width, p->q);
-    struct tensor k = upload(&arena, p->dtype, p->keys, kv_width, p->k);
-    struct tensor v = upload(&arena, p->dtype, p->keys, kv_width, p->v);
-    struct tensor out = upload(&arena, p->dtype, p->queries, width, result->out);
-    struct tensor log_sum = upload(&arena, DTYPE_F32, p->queries, p->heads, result->log_sum);
-    attention_forward(&device, out, log_sum, q, k, v, (struct attention_segments){p->segments, p->count},
-                      p->heads, p->kv_heads, p->scale);
-    struct tensor wide = arena_tensor(&arena, DTYPE_F32, p->queries, width);
-    convert(&device, wide, out);
-    assert_int_equal(device_read(&device, result->out, wide, &err), STATUS_OK);
-    assert_int_equal(device_read(&device, result->log_sum, log_sum, &err), STATUS_OK);
-    arena_free(&arena);
-    device_close(&device);
-    return true;
+    struct result result = {malloc((size_t)(p->queries * width) * sizeof(float)),
+                            malloc((size_t)(p->queries * p->heads) * sizeof(float))};
+    assert_true(result.out && result.log_sum);
+    for (int64_t i = 0; i < p->queries * width; i++) result.out[i] = 7;
+    for (int64_t i = 0; i < p->queries * p->heads; i++) result.log_sum[i] = 7;
+    struct tensor q = upload(bench, p->dtype, p->queries, width, p->q);
+    struct tensor k = upload(bench, p->dtype, p->keys, kv_width, p->k);
+    struct tensor v = upload(bench, p->dtype, p->keys, kv_width, p->v);
+    struct tensor out = upload(bench, p->dtype, p->queries, width, result.out);
+    struct tensor log_sum = upload(bench, DTYPE_F32, p->queries, p->heads, result.log_sum);
+    attention_forward(&bench->device, out, log_sum, q, k, v,
+                      (struct attention_segments){p->segments, p->count}, p->heads, p->kv_heads, p->scale);
+    download(bench, result.out, out);
+    download(bench, result.log_sum, log_sum);
+    arena_release(&bench->arena, mark);
+    return result;
 }
 
 /* One row: the keys it sees are prefix rows and own rows, in that order. size: the largest of scores. */
@@ -142,47 +137,113 @@ static void plain_row(const struct problem *p, const struct attention_segment *s
     free(score);
 }
 
-static void check(const struct problem *p, const struct result *r) {
-    double tolerance = p->dtype == DTYPE_BF16 ? 0x1p-8 : 3e-6;
-    char *covered = calloc((size_t)p->queries + 1, 1);
-    assert_non_null(covered);
+static void expect(struct problem *p) {
+    p->out = calloc((size_t)(p->queries * p->heads * p->head_dim), sizeof(double));
+    p->log_sum = calloc((size_t)(p->queries * p->heads), sizeof(double));
+    p->size = calloc((size_t)(p->queries * p->heads), sizeof(double));
+    assert_true(p->out && p->log_sum && p->size);
+    for (int64_t i = 0; i < p->queries * p->heads; i++) p->size[i] = -1; /* in no segment */
     for (int64_t n = 0; n < p->count; n++) {
         const struct attention_segment *s = &p->segments[n];
         for (int64_t i = 0; i < s->queries; i++) {
-            covered[s->query + i] = 1;
             for (int head = 0; head < p->heads; head++) {
-                double want[256], log_sum, size = 0;
-                plain_row(p, s, i, head, want, &log_sum, &size);
-                double close = tolerance + size * 0x1p-22; /* scores are rounded, relative to their size */
-                const float *got = r->out + ((s->query + i) * p->heads + head) * p->head_dim;
-                for (int d = 0; d < p->head_dim; d++)
-                    if (!(fabs((double)got[d] - want[d]) <= close * (fabs(want[d]) + 0.3)))
-                        fail_msg("segment %d query %d head %d: %g, not %g", (int)n, (int)i, head,
-                                 (double)got[d], want[d]);
-                float logged = r->log_sum[(s->query + i) * p->heads + head];
-                if (log_sum == -INFINITY)
-                    assert_true(logged == -INFINITY);
-                else if (!(fabs((double)logged - log_sum) <= 3e-6 * (1 + fabs(log_sum))))
-                    fail_msg("segment %d query %d head %d: log sum %g, not %g", (int)n, (int)i, head,
-                             (double)logged, log_sum);
+                int64_t at = (s->query + i) * p->heads + head;
+                p->size[at] = 0;
+                plain_row(p, s, i, head, p->out + at * p->head_dim, &p->log_sum[at], &p->size[at]);
             }
         }
     }
-    for (int64_t i = 0; i < p->queries; i++)
-        if (!covered[i])
-            assert_true(r->out[i * p->heads * p->head_dim] == 7 && r->log_sum[i * p->heads] == 7);
-    free(covered);
 }
 
-static const char *const instruction_sets[] = {"generic", "avx2", "avx512"};
-
-static void check_everywhere(const struct problem *p) {
-    for (size_t i = 0; i < sizeof instruction_sets / sizeof instruction_sets[0]; i++) {
-        struct result r;
-        if (!run(p, instruction_sets[i], &r)) continue;
-        check(p, &r);
-        result_free(&r);
+static void check_row(const struct problem *p, const struct result *r, int64_t at) {
+    double close = p->dtype == DTYPE_BF16 ? 0x1p-8 : 3e-6;
+    close += p->size[at] * 0x1p-22; /* scores are rounded, relative to their size */
+    for (int d = 0; d < p->head_dim; d++) {
+        double got = (double)r->out[at * p->head_dim + d], want = p->out[at * p->head_dim + d];
+        if (!(fabs(got - want) <= close * (fabs(want) + 0.3)))
+            fail_msg("query %d head %d: %g, not %g", (int)(at / p->heads), (int)(at % p->heads), got, want);
     }
+    double got = (double)r->log_sum[at], want = p->log_sum[at];
+    if (want == -INFINITY ? got != want : !(fabs(got - want) <= 3e-6 * (1 + fabs(want))))
+        fail_msg("query %d head %d: log sum %g, not %g", (int)(at / p->heads), (int)(at % p->heads), got,
+                 want);
+}
+
+static void check(const struct problem *p, const struct result *r) {
+    for (int64_t i = 0; i < p->queries * p->heads; i++) {
+        if (p->size[i] >= 0)
+            check_row(p, r, i);
+        else
+            assert_true(r->out[i * p->head_dim] == 7 && r->log_sum[i] == 7);
+    }
+}
+
+static const struct problem *current;
+
+static void check_current(struct bench *bench) {
+    struct result r = run(bench, current);
+    check(current, &r);
+    result_free(&r);
+}
+
+static void check_everywhere(struct problem *p) {
+    expect(p);
+    current = p;
+    on_every_device(check_current);
+}
+
+/* ---- Values ------------------------------------------------------------------------------------------ */
+
+static float *golden_values(const json_t *golden, const char *name, int64_t count) {
+    const json_t *list = json_object_get(golden, name);
+    assert_int_equal(json_array_size(list), count);
+    float *x = malloc((size_t)count * sizeof *x);
+    assert_non_null(x);
+    for (int64_t i = 0; i < count; i++) x[i] = (float)json_number_value(json_array_get(list, (size_t)i));
+    return x;
+}
+
+static int64_t golden_integer(const json_t *golden, const char *name) {
+    return json_integer_value(json_object_get(golden, name));
+}
+
+static float *golden_out;
+
+static void check_golden(struct bench *bench) {
+    struct result r = run(bench, current);
+    for (int64_t i = 0; i < current->queries * current->heads * current->head_dim; i++)
+        if (!(fabsf(r.out[i] - golden_out[i]) <= 2e-6f * (1 + fabsf(golden_out[i]))))
+            fail_msg("value %d: %g, not %g", (int)i, (double)r.out[i], (double)golden_out[i]);
+    result_free(&r);
+}
+
+static void equals_pytorch(void **state) {
+    (void)state;
+    struct error err;
+    json_t *golden = json_read_file("tests/golden/attention.json", 1 << 20, &err);
+    if (!golden) fail_msg("%s", err.message);
+    struct problem p = {.heads = (int)golden_integer(golden, "heads"),
+                        .kv_heads = (int)golden_integer(golden, "kv_heads"),
+                        .head_dim = (int)golden_integer(golden, "head_dim"),
+                        .scale = (float)json_number_value(json_object_get(golden, "scale"))};
+    const json_t *segments = json_object_get(golden, "segments");
+    for (; p.count < (int64_t)json_array_size(segments); p.count++) {
+        int64_t n[7];
+        for (size_t i = 0; i < 7; i++)
+            n[i] = json_integer_value(json_array_get(json_array_get(segments, (size_t)p.count), i));
+        p.segments[p.count] = (struct attention_segment){n[0], n[1], n[2], n[3], n[4], n[5], n[6] != 0};
+        p.queries = n[0] + n[1];
+    }
+    p.keys = (int64_t)json_array_size(json_object_get(golden, "k")) / (p.kv_heads * p.head_dim);
+    p.q = golden_values(golden, "q", p.queries * p.heads * p.head_dim);
+    p.k = golden_values(golden, "k", p.keys * p.kv_heads * p.head_dim);
+    p.v = golden_values(golden, "v", p.keys * p.kv_heads * p.head_dim);
+    golden_out = golden_values(golden, "out", p.queries * p.heads * p.head_dim);
+    current = &p;
+    on_every_device(check_golden);
+    problem_free(&p);
+    free(golden_out);
+    json_decref(golden);
 }
 
 /* Segments of every kind: random lengths, empty ones, prefixes, gaps between ranges. */
@@ -234,38 +295,42 @@ static void long_segments(void **state) {
     problem_free(&full);
 }
 
+/* ---- Bits -------------------------------------------------------------------------------------------- */
+
 /* Decoding: sequence n has one query, the shared prompt and keys of its own in a cache. */
 static struct problem decoding(int count, enum dtype dtype) {
     struct problem p = {.heads = 14, .kv_heads = 2, .head_dim = 64, .dtype = dtype};
     p.queries = p.count = count;
-    p.keys = 1200 + (int64_t)count * 700;
+    p.keys = 1200 + (int64_t)count * 450;
     for (int n = 0; n < count; n++)
         p.segments[n] = (struct attention_segment){.query = n,
                                                    .queries = 1,
                                                    .prefix = 5,
                                                    .prefix_keys = 1111,
-                                                   .key = 1200 + n * 700,
-                                                   .keys = 1 + n * 53 % 680,
+                                                   .key = 1200 + n * 450,
+                                                   .keys = 1 + n * 53 % 440,
                                                    .causal = true};
     draws = 0;
     fill(&p);
+    expect(&p);
     return p;
 }
 
 static void decoding_alone_and_together_is_the_same(void **state) {
     (void)state;
+    enum { COUNT = 9 };
+    struct bench bench;
+    bench_open(&bench, "cpu");
     for (int kind = 0; kind < 2; kind++) {
-        enum { COUNT = 9 };
         struct problem all = decoding(COUNT, kind ? DTYPE_BF16 : DTYPE_F32);
-        struct result together, alone;
-        assert_true(run(&all, NULL, &together));
+        struct result together = run(&bench, &all);
         check(&all, &together);
         size_t row = (size_t)(all.heads * all.head_dim);
         for (int n = 0; n < COUNT; n++) {
             struct problem one = all;
             one.segments[0] = all.segments[n];
             one.count = 1;
-            assert_true(run(&one, NULL, &alone));
+            struct result alone = run(&bench, &one);
             assert_memory_equal(alone.out + (size_t)n * row, together.out + (size_t)n * row, row * 4);
             assert_memory_equal(alone.log_sum + n * all.heads, together.log_sum + n * all.heads,
                                 (size_t)all.heads * 4);
@@ -274,11 +339,14 @@ static void decoding_alone_and_together_is_the_same(void **state) {
         result_free(&together);
         problem_free(&all);
     }
+    bench_close(&bench);
 }
 
 static void threads_change_nothing(void **state) {
     (void)state;
     int threads = omp_get_max_threads();
+    struct bench bench;
+    bench_open(&bench, "cpu");
     struct problem many = decoding(9, DTYPE_F32), one = decoding(1, DTYPE_F32);
     struct problem prompt = decoding(3, DTYPE_BF16); /* its last sequence reads 300 tokens at once */
     prompt.queries = 302;
@@ -286,17 +354,17 @@ static void threads_change_nothing(void **state) {
     prompt.segments[2].queries = 300;
     problem_free(&prompt);
     fill(&prompt);
+    expect(&prompt);
     const struct problem *const problems[] = {&many, &one, &prompt};
     for (size_t i = 0; i < sizeof problems / sizeof problems[0]; i++) {
         const struct problem *p = problems[i];
-        struct result first, other;
         omp_set_num_threads(1);
-        assert_true(run(p, NULL, &first));
+        struct result first = run(&bench, p);
         check(p, &first);
         static const int counts[] = {2, 3, 7, 24};
         for (size_t n = 0; n < sizeof counts / sizeof counts[0]; n++) {
             omp_set_num_threads(counts[n]);
-            assert_true(run(p, NULL, &other));
+            struct result other = run(&bench, p);
             assert_memory_equal(first.out, other.out, (size_t)(p->queries * p->heads * p->head_dim) * 4);
             assert_memory_equal(first.log_sum, other.log_sum, (size_t)(p->queries * p->heads) * 4);
             result_free(&other);
@@ -304,9 +372,16 @@ static void threads_change_nothing(void **state) {
         result_free(&first);
     }
     omp_set_num_threads(threads);
+    bench_close(&bench);
     problem_free(&many);
     problem_free(&one);
     problem_free(&prompt);
+}
+
+static void check_nan(struct bench *bench) {
+    struct result r = run(bench, current);
+    for (int i = 0; i < 90; i++) assert_int_equal(isnan(r.out[i * 8]) != 0, i >= 30 && i < 50);
+    result_free(&r);
 }
 
 /* Scores far apart, keys that underflow, and a NaN that stays in the rows that see it. */
@@ -319,20 +394,75 @@ static void extreme_values(void **state) {
     for (int i = 0; i < 90 * 8; i++) p.q[i] *= 200;
     check_everywhere(&p);
     p.k[30 * 8] = NAN;
-    struct result r;
-    assert_true(run(&p, NULL, &r));
-    for (int i = 0; i < 90; i++) assert_int_equal(isnan(r.out[i * 8]) != 0, i >= 30 && i < 50);
-    result_free(&r);
+    current = &p;
+    on_every_device(check_nan);
     problem_free(&p);
+}
+
+/* ---- Faults ------------------------------------------------------------------------------------------ */
+
+/* Allocations still to succeed, below 0: all. */
+static int allocations = -1;
+
+static bool allocation_fails(void) {
+    if (allocations > 0) allocations--;
+    return allocations == 0;
+}
+
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+    return allocation_fails() ? NULL : __real_aligned_alloc(alignment, size);
+}
+
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+void *__wrap_realloc(void *memory, size_t size) {
+    return allocation_fails() ? NULL : __real_realloc(memory, size);
+}
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size) {
+    return allocation_fails() ? NULL : __real_calloc(count, size);
+}
+
+/* Every allocation in turn fails: the device has failed, and nothing is lost or written. */
+static void without_memory_the_device_fails(void **state) {
+    (void)state;
+    int threads = omp_get_max_threads(), failed = 0;
+    omp_set_num_threads(8); /* chunks are spread over threads: that needs the most allocations */
+    for (int n = 1;; n++) {
+        struct bench bench;
+        bench_open(&bench, "cpu");
+        struct tensor q = arena_tensor(&bench.arena, DTYPE_F32, 2, 8), none = {0};
+        struct tensor k = arena_tensor(&bench.arena, DTYPE_F32, 600, 8);
+        struct attention_segment segments[2] = {{0, 1, 0, 500, 510, 10, false},
+                                                {1, 1, 0, 500, 530, 9, false}};
+        allocations = n;
+        attention_forward(&bench.device, q, none, q, k, k, (struct attention_segments){segments, 2}, 1, 1, 1);
+        bool reached = allocations == 0;
+        allocations = -1;
+        struct error err;
+        assert_int_equal(device_synchronize(&bench.device, &err), reached ? STATUS_FAILED : STATUS_OK);
+        if (reached) assert_non_null(strstr(err.message, "out of memory"));
+        bench_close(&bench);
+        if (!reached) break;
+        failed++;
+    }
+    omp_set_num_threads(threads);
+    assert_true(failed >= 6);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equals_pytorch),
         cmocka_unit_test(random_tables),
         cmocka_unit_test(long_segments),
         cmocka_unit_test(decoding_alone_and_together_is_the_same),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(extreme_values),
+        cmocka_unit_test(without_memory_the_device_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,19 +1,12 @@
 /* Softmax over the vocabulary against double precision, on every instruction set. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/tensor/support.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
-#include "tensor/arena.h"
 #include "tensor/float16.h"
-#include "tensor/ops.h"
 
 enum { ROWS = 5, VOCAB = 1777 };
 
@@ -21,40 +14,31 @@ struct results {
     float logprob[ROWS], log_sum[ROWS], entropy[ROWS];
 };
 
-static const char *const instruction_sets[] = {"generic", "avx2", "avx512"};
+static float logits[ROWS * VOCAB];
+static enum dtype dtype;
 
-static bool open_device(const char *isa, struct device *device, struct arena *arena) {
+static struct results run(struct bench *bench, const int32_t *target) {
+    struct device *device = &bench->device;
+    struct arena *arena = &bench->arena;
+    struct arena_mark mark = arena_mark(arena);
     struct error err;
-    setenv("VS2_CPU_ISA", isa, 1);
-    enum status status = device_open("cpu", device, &err);
-    unsetenv("VS2_CPU_ISA");
-    if (status == STATUS_OK) arena_init(arena, device, 1 << 16);
-    return status == STATUS_OK;
-}
-
-static bool run(const char *isa, enum dtype dtype, const float *logits, const int32_t *target,
-                struct results *results) {
-    struct device device;
-    struct arena arena;
-    struct error err;
-    if (!open_device(isa, &device, &arena)) return false;
-    struct tensor x = arena_tensor(&arena, dtype, ROWS, VOCAB);
-    convert(&device, x, arena_upload(&arena, DTYPE_F32, ROWS, VOCAB, logits));
-    struct tensor logprob = arena_tensor(&arena, DTYPE_F32, 1, ROWS), none = {0};
-    struct tensor log_sum = arena_tensor(&arena, DTYPE_F32, 1, ROWS);
-    struct tensor entropy = arena_tensor(&arena, DTYPE_F32, 1, ROWS);
-    struct tensor targets = arena_upload(&arena, DTYPE_I32, 1, ROWS, target);
+    struct results results;
+    struct tensor x = tensor_cols(arena_tensor(arena, dtype, ROWS, VOCAB + 3), 1, VOCAB);
+    convert(device, x, arena_upload(arena, DTYPE_F32, ROWS, VOCAB, logits));
+    struct tensor logprob = arena_tensor(arena, DTYPE_F32, 1, ROWS), none = {0};
+    struct tensor log_sum = arena_tensor(arena, DTYPE_F32, 1, ROWS);
+    struct tensor entropy = arena_tensor(arena, DTYPE_F32, 1, ROWS);
+    struct tensor targets = arena_upload(arena, DTYPE_I32, 1, ROWS, target);
     float alone[ROWS];
-    logprob_forward(&device, logprob, none, none, x, targets);
-    assert_int_equal(device_read(&device, alone, logprob, &err), STATUS_OK);
-    logprob_forward(&device, logprob, log_sum, entropy, x, targets);
-    assert_int_equal(device_read(&device, results->logprob, logprob, &err), STATUS_OK);
-    assert_int_equal(device_read(&device, results->log_sum, log_sum, &err), STATUS_OK);
-    assert_int_equal(device_read(&device, results->entropy, entropy, &err), STATUS_OK);
-    assert_memory_equal(alone, results->logprob, sizeof alone);
-    arena_free(&arena);
-    device_close(&device);
-    return true;
+    logprob_forward(device, logprob, none, none, x, targets);
+    assert_int_equal(device_read(device, alone, logprob, &err), STATUS_OK);
+    logprob_forward(device, logprob, log_sum, entropy, x, targets);
+    assert_int_equal(device_read(device, results.logprob, logprob, &err), STATUS_OK);
+    assert_int_equal(device_read(device, results.log_sum, log_sum, &err), STATUS_OK);
+    assert_int_equal(device_read(device, results.entropy, entropy, &err), STATUS_OK);
+    assert_memory_equal(alone, results.logprob, sizeof alone);
+    arena_release(arena, mark);
+    return results;
 }
 
 static void check_close(float got, double want) {
@@ -75,67 +59,67 @@ static void check_row(const float *x, int32_t target, const struct results *resu
     check_close(results->entropy[r], entropy);
 }
 
-static void fill(float *x, enum dtype dtype, float size) {
+static void fill(float size) {
     for (int i = 0; i < ROWS * VOCAB; i++) {
-        x[i] = ((float)random_uniform((struct random_key){.seed = 3, .position = (uint64_t)i}) - 0.4f) * size;
-        if (dtype == DTYPE_BF16) x[i] = float_from_bf16(float_to_bf16(x[i]));
+        struct random_key key = {.seed = 3, .position = (uint64_t)i};
+        logits[i] = ((float)random_uniform(key) - 0.4f) * size;
+        if (dtype == DTYPE_BF16) logits[i] = float_from_bf16(float_to_bf16(logits[i]));
     }
+}
+
+static void check_all(struct bench *bench) {
+    static const int32_t target[ROWS] = {0, VOCAB - 1, -1, 777, 1};
+    struct results results = run(bench, target);
+    for (int r = 0; r < ROWS; r++) check_row(logits + r * VOCAB, target[r], &results, r);
 }
 
 static void equals_double(void **state) {
     (void)state;
-    static float x[ROWS * VOCAB];
-    static const int32_t target[ROWS] = {0, VOCAB - 1, -1, 777, 1};
     static const float sizes[] = {0.01f, 10, 60, 3000};
     for (size_t n = 0; n < 2 * sizeof sizes / sizeof sizes[0]; n++) {
-        enum dtype dtype = n % 2 ? DTYPE_BF16 : DTYPE_F32;
-        fill(x, dtype, sizes[n / 2]);
+        dtype = n % 2 ? DTYPE_BF16 : DTYPE_F32;
+        fill(sizes[n / 2]);
         for (int i = 0; i < VOCAB; i++)
-            x[VOCAB + i] = (float)(i / 8) - 100; /* the largest comes last: every block rescales */
-        for (int i = 0; i < 900; i++) x[3 * VOCAB + i] = i == 777 ? 1 : -INFINITY;
-        for (size_t isa = 0; isa < 3; isa++) {
-            struct results results;
-            if (!run(instruction_sets[isa], dtype, x, target, &results)) continue;
-            for (int r = 0; r < ROWS; r++) check_row(x + r * VOCAB, target[r], &results, r);
-        }
+            logits[VOCAB + i] = (float)(i / 8) - 100; /* the largest comes last: every block rescales */
+        for (int i = 0; i < 900; i++) logits[3 * VOCAB + i] = i == 777 ? 1 : -INFINITY;
+        on_every_device(check_all);
     }
+}
+
+static void check_not_numbers(struct bench *bench) {
+    static const int32_t target[ROWS] = {0, 1, 2, 3, 4};
+    struct results results = run(bench, target);
+    for (int r = 0; r < 3; r++) assert_true(isnan(results.logprob[r]) && isnan(results.entropy[r]));
+    assert_true(isnan(results.log_sum[0]) && isnan(results.log_sum[1]));
+    assert_true(results.log_sum[2] == -INFINITY && results.logprob[3] == -INFINITY);
+    check_row(logits + 4 * VOCAB, 4, &results, 4);
 }
 
 static void not_numbers_stay_in_their_rows(void **state) {
     (void)state;
-    static float x[ROWS * VOCAB];
-    static const int32_t target[ROWS] = {0, 1, 2, 3, 4};
-    fill(x, DTYPE_F32, 10);
-    x[1200] = NAN;
-    x[VOCAB + 1] = INFINITY;
-    for (int i = 0; i < VOCAB; i++) x[2 * VOCAB + i] = -INFINITY;
-    x[3 * VOCAB + 3] = -INFINITY;
-    for (size_t isa = 0; isa < 3; isa++) {
-        struct results results;
-        if (!run(instruction_sets[isa], DTYPE_F32, x, target, &results)) continue;
-        for (int r = 0; r < 3; r++) assert_true(isnan(results.logprob[r]) && isnan(results.entropy[r]));
-        assert_true(isnan(results.log_sum[0]) && isnan(results.log_sum[1]));
-        assert_true(results.log_sum[2] == -INFINITY && results.logprob[3] == -INFINITY);
-        check_row(x + 4 * VOCAB, 4, &results, 4);
-    }
+    dtype = DTYPE_F32;
+    fill(10);
+    logits[1200] = NAN;
+    logits[VOCAB + 1] = INFINITY;
+    for (int i = 0; i < VOCAB; i++) logits[2 * VOCAB + i] = -INFINITY;
+    logits[3 * VOCAB + 3] = -INFINITY;
+    on_every_device(check_not_numbers);
 }
 
 static void a_target_out_of_range_fails_the_device(void **state) {
     (void)state;
     static const int32_t wrong[] = {-2, VOCAB, INT32_MAX};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        struct device device;
-        struct arena arena;
+        struct bench bench;
         struct error err;
-        assert_true(open_device("generic", &device, &arena));
-        struct tensor x = arena_tensor(&arena, DTYPE_F32, 2, VOCAB), none = {0};
-        struct tensor logprob = arena_tensor(&arena, DTYPE_F32, 1, 2);
-        logprob_forward(&device, logprob, none, none, x,
-                        arena_upload(&arena, DTYPE_I32, 1, 2, (const int32_t[]){0, wrong[i]}));
-        assert_int_equal(device_synchronize(&device, &err), STATUS_FAILED);
+        bench_open(&bench, "cpu");
+        struct tensor x = arena_tensor(&bench.arena, DTYPE_F32, 2, VOCAB), none = {0};
+        struct tensor logprob = arena_tensor(&bench.arena, DTYPE_F32, 1, 2);
+        logprob_forward(&bench.device, logprob, none, none, x,
+                        arena_upload(&bench.arena, DTYPE_I32, 1, 2, (const int32_t[]){0, wrong[i]}));
+        assert_int_equal(device_synchronize(&bench.device, &err), STATUS_FAILED);
         assert_non_null(strstr(err.message, "target"));
-        arena_free(&arena);
-        device_close(&device);
+        bench_close(&bench);
     }
 }
 

@@ -1,23 +1,16 @@
 /* Sampling: what the filters keep, equal to Hugging Face's processors (golden values of
  * tests/reference/sampling.py) and, over a large vocabulary, to a plain sort; and how tokens are drawn. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/tensor/support.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/random.h"
-#include "tensor/arena.h"
 #include "tensor/float16.h"
-#include "tensor/ops.h"
 
-static const char *const instruction_sets[] = {"generic", "avx2", "avx512"};
 static const struct sampling plain = {.temperature = 1, .top_p = 1, .repetition_penalty = 1, .seed = 11};
 
 /* One call: the rules of each row, and everything that comes back (arrays of the caller, or NULL). */
@@ -37,38 +30,37 @@ static void read_back(struct device *device, void *to, struct tensor from) {
     if (to && from.data && device_read(device, to, from, &err) != STATUS_OK) fail_msg("%s", err.message);
 }
 
-/* NULL isa: the widest. False: the processor does not have it. */
-static bool run(const struct trial *t, const char *isa) {
-    struct device device;
-    struct arena arena;
-    struct error err;
-    if (isa) setenv("VS2_CPU_ISA", isa, 1);
-    enum status status = device_open("cpu", &device, &err);
-    unsetenv("VS2_CPU_ISA");
-    if (status != STATUS_OK) return false;
-    arena_init(&arena, &device, 1 << 16);
+static void run_on(struct bench *bench, const struct trial *t) {
+    struct device *device = &bench->device;
+    struct arena *arena = &bench->arena;
+    struct arena_mark mark = arena_mark(arena);
     struct sample_arguments s = {.rules = t->rules};
-    s.logits = arena_tensor(&arena, t->dtype, t->rows, t->vocab);
-    convert(&device, s.logits, arena_upload(&arena, DTYPE_F32, t->rows, t->vocab, t->logits));
-    s.token = arena_tensor(&arena, DTYPE_I32, 1, t->rows);
-    s.logprob = arena_tensor(&arena, DTYPE_F32, 1, t->rows);
-    if (t->seen) s.seen = arena_upload(&arena, DTYPE_I32, t->rows, (t->vocab + 31) / 32, t->seen);
+    s.logits = tensor_cols(arena_tensor(arena, t->dtype, t->rows, t->vocab + 5), 2, t->vocab);
+    convert(device, s.logits, arena_upload(arena, DTYPE_F32, t->rows, t->vocab, t->logits));
+    s.token = arena_tensor(arena, DTYPE_I32, 1, t->rows);
+    s.logprob = arena_tensor(arena, DTYPE_F32, 1, t->rows);
+    if (t->seen) s.seen = arena_upload(arena, DTYPE_I32, t->rows, (t->vocab + 31) / 32, t->seen);
     if (t->watches) {
-        s.watched = arena_upload(&arena, DTYPE_I32, 1, t->watches, t->watched);
-        s.watched_raw = arena_tensor(&arena, DTYPE_F32, t->rows, t->watches);
-        s.watched_final = arena_tensor(&arena, DTYPE_F32, t->rows, t->watches);
+        s.watched = arena_upload(arena, DTYPE_I32, 1, t->watches, t->watched);
+        s.watched_raw = arena_tensor(arena, DTYPE_F32, t->rows, t->watches);
+        s.watched_final = arena_tensor(arena, DTYPE_F32, t->rows, t->watches);
     }
-    if (t->distribution) s.distribution = arena_tensor(&arena, DTYPE_F32, t->rows, t->vocab);
-    sample_tokens(&device, s);
-    read_back(&device, t->token, s.token);
-    read_back(&device, t->logprob, s.logprob);
-    read_back(&device, t->seen, s.seen);
-    read_back(&device, t->watched_raw, s.watched_raw);
-    read_back(&device, t->watched_final, s.watched_final);
-    read_back(&device, t->distribution, s.distribution);
-    arena_free(&arena);
-    device_close(&device);
-    return true;
+    if (t->distribution) s.distribution = arena_tensor(arena, DTYPE_F32, t->rows, t->vocab);
+    sample_tokens(device, s);
+    read_back(device, t->token, s.token);
+    read_back(device, t->logprob, s.logprob);
+    read_back(device, t->seen, s.seen);
+    read_back(device, t->watched_raw, s.watched_raw);
+    read_back(device, t->watched_final, s.watched_final);
+    read_back(device, t->distribution, s.distribution);
+    arena_release(arena, mark);
+}
+
+static void run(const struct trial *t) {
+    struct bench bench;
+    bench_open(&bench, "cpu");
+    run_on(&bench, t);
+    bench_close(&bench);
 }
 
 /* ---- Golden ------------------------------------------------------------------------------------------ */
@@ -85,7 +77,7 @@ static struct sampling golden_rule(const json_t *rule) {
     return sampling;
 }
 
-static void check_golden(const json_t *row, const json_t *entry, const char *isa) {
+static void check_golden(struct bench *bench, const json_t *row, const json_t *entry) {
     struct sampling rule = golden_rule(json_object_get(entry, "rule"));
     const json_t *seen = json_object_get(json_object_get(entry, "rule"), "seen");
     const json_t *kept = json_object_get(entry, "kept");
@@ -104,7 +96,7 @@ static void check_golden(const json_t *row, const json_t *entry, const char *isa
     }
     struct trial trial = {1,    vocab,  vocab,    DTYPE_F32, logits, &rule, ids,
                           bits, &token, &logprob, raw,       drawn,  got};
-    if (!run(&trial, isa)) return;
+    run_on(bench, &trial);
     for (int i = 0; i < vocab; i++) {
         char key[16];
         snprintf(key, sizeof key, "%d", i);
@@ -122,19 +114,24 @@ static void check_golden(const json_t *row, const json_t *entry, const char *isa
     assert_true(logprob == raw[token]);
 }
 
-static void keeps_what_the_reference_keeps(void **state) {
-    (void)state;
-    struct error err;
-    json_t *golden = json_read_file("tests/golden/sampling.json", 1 << 22, &err);
-    if (!golden) fail_msg("%s", err.message);
+static json_t *golden;
+
+static void check_all_golden(struct bench *bench) {
     const json_t *cases = json_object_get(golden, "cases"), *rows = json_object_get(golden, "rows");
     assert_true(json_array_size(cases) > 200);
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *entry = json_array_get(cases, i);
         json_int_t row = json_integer_value(json_object_get(entry, "row"));
-        for (size_t isa = 0; isa < 3; isa++)
-            check_golden(json_array_get(rows, (size_t)row), entry, instruction_sets[isa]);
+        check_golden(bench, json_array_get(rows, (size_t)row), entry);
     }
+}
+
+static void keeps_what_the_reference_keeps(void **state) {
+    (void)state;
+    struct error err;
+    golden = json_read_file("tests/golden/sampling.json", 1 << 22, &err);
+    if (!golden) fail_msg("%s", err.message);
+    on_every_device(check_all_golden);
     json_decref(golden);
 }
 
@@ -198,7 +195,7 @@ static void filters_a_large_vocabulary(void **state) {
             trial.dtype = bf16 ? DTYPE_BF16 : DTYPE_F32;
             trial.token = &token;
             trial.distribution = got;
-            assert_true(run(&trial, NULL));
+            run(&trial);
             plain_filter(logits, &rule, want);
             for (int i = 0; i < VOCAB; i++)
                 if ((got[i] > 0) != (want[i] > 0) || !(fabsf(got[i] - want[i]) <= 2e-5f * want[i]))
@@ -242,7 +239,7 @@ static void draws_follow_the_distribution(void **state) {
         struct trial trial = {.rows = DRAWS, .vocab = FEW, .logits = all, .rules = each, .seen = seen};
         trial.token = token;
         trial.distribution = distribution;
-        assert_true(run(&trial, NULL));
+        run(&trial);
         int counts[FEW] = {0}, freedom = -1;
         for (int i = 0; i < DRAWS; i++) counts[token[i]]++;
         double statistic = 0;
@@ -280,11 +277,11 @@ static void a_row_does_not_depend_on_others(void **state) {
     }
     struct trial trial = {.rows = ROWS, .vocab = WIDTH, .logits = logits, .rules = rules, .token = token};
     trial.logprob = logprob;
-    assert_true(run(&trial, NULL));
+    run(&trial);
     struct trial again = trial;
     again.logits = turned, again.rules = turned_rules, again.token = turned_token;
     again.logprob = turned_logprob;
-    assert_true(run(&again, NULL));
+    run(&again);
     int changed = 0;
     for (int r = 0; r < ROWS; r++) {
         assert_int_equal(token[r], turned_token[ROWS - 1 - r]);
@@ -292,13 +289,13 @@ static void a_row_does_not_depend_on_others(void **state) {
         struct trial one = {.rows = 1, .vocab = WIDTH, .logits = logits + r * WIDTH, .rules = &rules[r]};
         one.token = &alone;
         one.logprob = &alone_logprob;
-        assert_true(run(&one, NULL));
+        run(&one);
         assert_int_equal(alone, token[r]);
         assert_true(alone_logprob == logprob[r]);
         rules[r].seed++;
     }
     trial.token = other;
-    assert_true(run(&trial, NULL));
+    run(&trial);
     for (int r = 0; r < ROWS; r++) changed += other[r] != token[r];
     assert_true(changed > ROWS / 2); /* another seed, other tokens */
 }
@@ -315,7 +312,7 @@ static void greedy_takes_the_first_largest(void **state) {
     int32_t token[2], seen[2] = {0, 1}, watched[3] = {1, 3, 0};
     float logprob[2], raw[6], drawn[6];
     struct trial trial = {2, 5, 3, DTYPE_F32, logits, rules, watched, seen, token, logprob, raw, drawn, NULL};
-    assert_true(run(&trial, NULL));
+    run(&trial);
     assert_int_equal(token[0], 1);
     assert_int_equal(token[1], 3);
     assert_int_equal(seen[0], 2);
@@ -347,7 +344,7 @@ static void rows_that_are_no_distribution(void **state) {
         }
         struct trial trial = {ROWS, 3,     1,       DTYPE_F32, logits, rules,       watched,
                               seen, token, logprob, raw,       drawn,  distribution};
-        assert_true(run(&trial, NULL));
+        run(&trial);
         for (int r = 0; r < ROWS; r++) {
             bool good = r == 4 || (greedy && r == 3);
             assert_int_equal(token[r], !good ? -1 : r == 4 ? 2 : 0);
@@ -362,21 +359,53 @@ static void rows_that_are_no_distribution(void **state) {
 
 static void a_watched_token_out_of_range_fails_the_device(void **state) {
     (void)state;
-    struct device device;
-    struct arena arena;
-    struct error err;
-    assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
-    arena_init(&arena, &device, 1 << 16);
-    struct sample_arguments s = {.rules = &plain};
-    s.logits = arena_tensor(&arena, DTYPE_F32, 1, 5);
-    s.watched = arena_upload(&arena, DTYPE_I32, 1, 1, (const int32_t[]){5});
-    s.watched_raw = s.watched_final = s.logprob = arena_tensor(&arena, DTYPE_F32, 1, 1);
-    s.token = arena_tensor(&arena, DTYPE_I32, 1, 1);
-    sample_tokens(&device, s);
-    assert_int_equal(device_synchronize(&device, &err), STATUS_FAILED);
-    assert_non_null(strstr(err.message, "watched token 5"));
-    arena_free(&arena);
-    device_close(&device);
+    static const int32_t wrong[] = {-1, 5, INT32_MAX};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct bench bench;
+        struct error err;
+        bench_open(&bench, "cpu");
+        struct sample_arguments s = {.rules = &plain};
+        s.logits = arena_tensor(&bench.arena, DTYPE_F32, 1, 5);
+        s.watched = arena_upload(&bench.arena, DTYPE_I32, 1, 1, &wrong[i]);
+        s.watched_raw = s.watched_final = s.logprob = arena_tensor(&bench.arena, DTYPE_F32, 1, 1);
+        s.token = arena_tensor(&bench.arena, DTYPE_I32, 1, 1);
+        sample_tokens(&bench.device, s);
+        assert_int_equal(device_synchronize(&bench.device, &err), STATUS_FAILED);
+        assert_non_null(strstr(err.message, "watched token"));
+        bench_close(&bench);
+    }
+}
+
+/* Allocations still to succeed, below 0: all. */
+static int allocations = -1;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size) {
+    if (allocations > 0) allocations--;
+    return allocations == 0 ? NULL : __real_malloc(size);
+}
+
+static void without_memory_the_device_fails(void **state) {
+    (void)state;
+    for (int n = 1;; n++) {
+        struct bench bench;
+        struct error err;
+        bench_open(&bench, "cpu");
+        struct sample_arguments s = {.rules = &plain};
+        s.logits = arena_tensor(&bench.arena, DTYPE_F32, 1, 5);
+        s.logprob = arena_tensor(&bench.arena, DTYPE_F32, 1, 1);
+        s.token = arena_tensor(&bench.arena, DTYPE_I32, 1, 1);
+        allocations = n;
+        sample_tokens(&bench.device, s);
+        bool reached = allocations == 0;
+        allocations = -1;
+        assert_int_equal(device_synchronize(&bench.device, &err), reached ? STATUS_FAILED : STATUS_OK);
+        if (reached) assert_non_null(strstr(err.message, "out of memory"));
+        bench_close(&bench);
+        if (!reached) break;
+        assert_true(n < 100);
+    }
 }
 
 int main(void) {
@@ -388,6 +417,7 @@ int main(void) {
         cmocka_unit_test(greedy_takes_the_first_largest),
         cmocka_unit_test(rows_that_are_no_distribution),
         cmocka_unit_test(a_watched_token_out_of_range_fails_the_device),
+        cmocka_unit_test(without_memory_the_device_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@
 #include "tensor/tensor.h"
 
 enum {
-    ATTENTION_ROWS = 96,         /* query rows of a block, at most; a multiple of every tile's height */
+    ATTENTION_ROWS = 192,        /* query rows of a block, at most; a multiple of every tile's height */
     ATTENTION_KEYS = 64,         /* keys worked on at a time */
     ATTENTION_WIDTH = 256,       /* head_dim, at most */
     ATTENTION_STRIDE = 256 + 16, /* from row to row of q and value: not a power of two, so that the
