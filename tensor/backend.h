@@ -12,6 +12,7 @@ struct backend {
     enum status (*open)(struct device *device, struct error *err); /* fills device->state */
     void (*close)(struct device *device);                          /* frees it */
     void (*describe)(const struct device *device, struct device_info *info);
+    void (*measure)(struct device *device, struct device_peak *peak);
     void *(*allocate)(struct device *device, size_t bytes); /* zeroed, aligned to 64; NULL: none left */
     void (*release)(struct device *device, void *memory);
     void *(*import)(struct device *device, const void *host, size_t bytes); /* NULL: cannot */

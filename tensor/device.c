@@ -33,6 +33,12 @@ struct device_info device_describe(const struct device *device) {
     return info;
 }
 
+struct device_peak device_measure(struct device *device) {
+    struct device_peak peak = {0};
+    if (!device->failed) device->backend->measure(device, &peak);
+    return peak;
+}
+
 void device_fail(struct device *device, const char *format, ...) {
     if (device->failed) return;
     device->failed = true;

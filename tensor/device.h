@@ -30,11 +30,18 @@ struct device_info {
     bool native_bf16; /* bf16 products run on their own units (AMX, AVX-512 BF16, tensor cores) */
 };
 
+/* What it reaches at most, measured on the spot. */
+struct device_peak {
+    double flops; /* f32 operations a second, a multiply-add being two */
+    double bytes; /* read from memory in a second */
+};
+
 /* Opens a device by kind: "cpu", "guard" (the CPU with memory that is unreadable outside operations, for
  * tests), or "auto". Unknown or absent kinds are a usage error. */
 enum status device_open(const char *kind, struct device *device, struct error *err);
 void device_close(struct device *device);
 struct device_info device_describe(const struct device *device);
+struct device_peak device_measure(struct device *device); /* takes about a second; all zero when it cannot */
 
 /* Keeps the first failure; later ones are dropped. */
 void device_fail(struct device *device, const char *format, ...) __attribute__((format(printf, 2, 3)));

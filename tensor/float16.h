@@ -21,12 +21,18 @@ static inline float float_from_bf16(uint16_t half) {
     return float_from_bits((uint32_t)half << 16);
 }
 
-/* Rounds to nearest, ties to even; a NaN stays a (quiet) NaN. */
+/* Rounds to nearest, ties to even; a NaN stays a NaN. */
 static inline uint16_t float_to_bf16(float value) {
     uint32_t bits = float_to_bits(value);
     uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
-    uint32_t quiet = bits | 0x400000u;
-    return (uint16_t)(((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded) >> 16);
+    return (uint16_t)((rounded | -(uint32_t)(value != value)) >> 16);
+}
+
+/* What bf16 makes of a value, still as an f32. */
+static inline float float_round_bf16(float value) {
+    uint32_t bits = float_to_bits(value);
+    uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
+    return float_from_bits(rounded | -(uint32_t)(value != value));
 }
 
 /* IEEE binary16. The product moves the exponent's bias and makes subnormals normal, exactly. */

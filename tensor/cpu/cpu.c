@@ -125,6 +125,7 @@ const struct backend backend_cpu = {
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .measure = cpu_measure,
     .allocate = cpu_allocate,
     .release = cpu_release,
     .import = cpu_import,

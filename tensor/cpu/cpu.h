@@ -45,6 +45,9 @@ static inline bool worth_threads(struct tensor t) {
     return t.rows * t.cols >= CPU_PARALLEL_ELEMENTS;
 }
 
+/* peak.c */
+void cpu_measure(struct device *device, struct device_peak *peak);
+
 /* rows.c */
 void cpu_convert(struct device *device, struct tensor out, struct tensor x);
 void cpu_gather_rows(struct device *device, struct tensor out, struct tensor table, struct tensor index);

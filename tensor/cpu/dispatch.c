@@ -17,10 +17,11 @@ static bool has_avx512(void) {
 }
 #endif
 
-#define CPU_KERNELS(isa)                                                                                     \
+#define CPU_KERNELS(isa_name, isa)                                                                           \
     {                                                                                                        \
-#isa, &row_kernels_##isa, &gemm_kernels_##isa, &attention_kernels_##isa, &logprob_kernels_##isa,     \
-            &sample_kernels_##isa                                                                            \
+        .name = isa_name, .row = &row_kernels_##isa, .gemm = &gemm_kernels_##isa,                            \
+        .attention = &attention_kernels_##isa, .logprob = &logprob_kernels_##isa,                            \
+        .sample = &sample_kernels_##isa, .peak = &peak_kernels_##isa                                         \
     }
 
 /* Narrowest first. */
@@ -28,10 +29,10 @@ static const struct {
     struct cpu_kernels kernels;
     bool (*supported)(void);
 } choices[] = {
-    {CPU_KERNELS(generic), has_generic},
+    {CPU_KERNELS("generic", generic), has_generic},
 #if defined(__x86_64__)
-    {CPU_KERNELS(avx2), has_avx2},
-    {CPU_KERNELS(avx512), has_avx512},
+    {CPU_KERNELS("avx2", avx2), has_avx2},
+    {CPU_KERNELS("avx512", avx512), has_avx512},
 #endif
 };
 

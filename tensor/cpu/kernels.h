@@ -13,6 +13,7 @@
 #include "tensor/cpu/kernels/attention.h"
 #include "tensor/cpu/kernels/gemm.h"
 #include "tensor/cpu/kernels/logprob.h"
+#include "tensor/cpu/kernels/peak.h"
 #include "tensor/cpu/kernels/row.h"
 #include "tensor/cpu/kernels/sample.h"
 
@@ -23,6 +24,7 @@ struct cpu_kernels {
     const struct attention_kernels *attention;
     const struct logprob_kernels *logprob;
     const struct sample_kernels *sample;
+    const struct peak_kernels *peak;
 };
 
 /* The widest set that processor and operating system have, or the one that the environment variable

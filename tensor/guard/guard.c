@@ -71,6 +71,10 @@ static void guard_describe(const struct device *device, struct device_info *info
     *info = device_describe(&guard_state(device)->cpu);
 }
 
+static void guard_measure(struct device *device, struct device_peak *peak) {
+    *peak = device_measure(&guard_state(device)->cpu);
+}
+
 static void *guard_allocate(struct device *device, size_t bytes) {
     struct guard_state *state = guard_state(device);
     struct error err;
@@ -214,6 +218,7 @@ const struct backend backend_guard = {
     .open = guard_open,
     .close = guard_close,
     .describe = guard_describe,
+    .measure = guard_measure,
     .allocate = guard_allocate,
     .release = guard_release,
     .import = guard_import,

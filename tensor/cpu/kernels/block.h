@@ -44,11 +44,4 @@ static inline void block_store(void *row, enum dtype kind, int64_t begin, const 
     }
 }
 
-/* What a store to `kind` and a load would make of the values. */
-static inline void block_round(float *values, enum dtype kind, int64_t length) {
-    if (kind != DTYPE_BF16) return;
-#pragma omp simd
-    for (int64_t i = 0; i < length; i++) values[i] = float_from_bf16(float_to_bf16(values[i]));
-}
-
 #endif

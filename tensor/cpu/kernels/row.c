@@ -26,7 +26,6 @@ static void add_row(void *to, enum dtype to_kind, const void *from, enum dtype f
     }
 }
 
-/* The sum of squares of a row is kept in f32 within a block, in double over blocks. */
 static double sum_squares_row(const void *x, enum dtype kind, int64_t count) {
     float block[BLOCK];
     double total = 0;
@@ -55,22 +54,52 @@ static double sum_row(const void *x, enum dtype kind, int64_t count) {
     return total;
 }
 
+/* The mean of squares, for norms: sums in f32 within a block, in double over blocks. */
+static float mean_square(const void *x, enum dtype kind, int64_t count) {
+    float block[BLOCK];
+    double total = 0;
+    for (int64_t i = 0; i < count; i += BLOCK) {
+        int64_t length = block_length(i, count);
+        block_load(block, x, kind, i, length);
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < length; j++) sum += block[j] * block[j];
+        total += (double)sum;
+    }
+    return (float)(total / (double)count);
+}
+
+/* x / rms * weight, rounded to bf16 in between where x was bf16. */
+static inline void scale_block(float *block, float inverse, const float *weight, int64_t length, bool bf16) {
+#pragma omp simd
+    for (int64_t i = 0; i < length; i++) {
+        float normal = block[i] * inverse;
+        block[i] = (bf16 ? float_round_bf16(normal) : normal) * weight[i];
+    }
+}
+
 static float rmsnorm_row(void *out, enum dtype out_kind, const void *x, enum dtype kind, const float *weight,
                          int64_t count, float epsilon) {
-    float mean = (float)(sum_squares_row(x, kind, count) / (double)count);
-    float inverse = 1.0f / sqrtf(mean + epsilon);
+    float inverse = 1.0f / sqrtf(mean_square(x, kind, count) + epsilon);
     float block[BLOCK];
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
         block_load(block, x, kind, i, length);
-#pragma omp simd
-        for (int64_t j = 0; j < length; j++) block[j] *= inverse;
-        block_round(block, kind, length);
-#pragma omp simd
-        for (int64_t j = 0; j < length; j++) block[j] *= weight[i + j];
+        if (kind == DTYPE_BF16)
+            scale_block(block, inverse, weight + i, length, true);
+        else
+            scale_block(block, inverse, weight + i, length, false);
         block_store(out, out_kind, i, block, length);
     }
     return inverse;
+}
+
+static inline void swiglu_block(float *gate, const float *up, int64_t length, bool bf16) {
+#pragma omp simd
+    for (int64_t i = 0; i < length; i++) {
+        float silu = math_silu(gate[i]);
+        gate[i] = (bf16 ? float_round_bf16(silu) : silu) * up[i];
+    }
 }
 
 static void swiglu_row(void *out, enum dtype out_kind, const void *gate, const void *up, enum dtype kind,
@@ -80,11 +109,10 @@ static void swiglu_row(void *out, enum dtype out_kind, const void *gate, const v
         int64_t length = block_length(i, count);
         block_load(a, gate, kind, i, length);
         block_load(b, up, kind, i, length);
-#pragma omp simd
-        for (int64_t j = 0; j < length; j++) a[j] = math_silu(a[j]);
-        block_round(a, kind, length);
-#pragma omp simd
-        for (int64_t j = 0; j < length; j++) a[j] *= b[j];
+        if (kind == DTYPE_BF16)
+            swiglu_block(a, b, length, true);
+        else
+            swiglu_block(a, b, length, false);
         block_store(out, out_kind, i, a, length);
     }
 }
