@@ -157,6 +157,11 @@ enum status json_reader_integer(struct json_reader *reader, int64_t low, int64_t
     return STATUS_OK;
 }
 
+/* Characters of numbers, true, false and null. */
+static bool is_bare(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '+' || c == '-' || c == '.' || c == 'E';
+}
+
 /* Passes over one string, bracket, comma, colon or bare word; *depth follows, open[] remembers. */
 static enum status skip_one(struct json_reader *reader, char open[MAX_DEPTH], int *depth, struct error *err) {
     bool escapes;
@@ -183,8 +188,7 @@ static enum status skip_one(struct json_reader *reader, char open[MAX_DEPTH], in
         if (*depth == 0) return fail(reader, "a value expected", err);
         break;
     default:
-        while (reader->at < reader->end && *reader->at && !strchr(" \t\r\n\",:{}[]", *reader->at))
-            reader->at++;
+        while (reader->at < reader->end && is_bare(*reader->at)) reader->at++;
         if (reader->at == start) return fail(reader, "a value expected", err);
         return STATUS_OK;
     }

@@ -11,7 +11,7 @@
 #include "model/tokenizer_parts.h"
 
 enum {
-    BYTES_PER_TOKEN = 16, /* of a vocabulary's or a merge list's JSON, to guess the size of the tables */
+    BYTES_PER_TOKEN = 24, /* of a vocabulary's or a merge list's JSON, to guess the size of the tables */
 };
 static const size_t MAX_FILE = (size_t)256 << 20;
 
@@ -100,10 +100,15 @@ static enum status read_merges(struct vocabulary *vocabulary, struct json_reader
     return status;
 }
 
-/* A member that is too big for a tree of values: its text, once read_members has found it. */
+/* A member that is too big for a tree of values. */
 struct big_member {
     const char *key;
-    struct json_slice value;
+    struct json_slice value; /* its text, once read_members has found it */
+    /* An object whose own members are told apart likewise, the small ones going to its `small`; value.data
+     * then says no more than that it is there. */
+    struct big_member *members;
+    size_t count;
+    json_t *small;
 };
 
 /* Parses one small member into the object. */
@@ -125,9 +130,16 @@ static enum status read_small(struct json_reader *reader, const char *key, json_
     return status;
 }
 
-/* Reads an object: of its big members the text, of all others the values into the object `small`. */
-static enum status read_members(struct json_reader *reader, struct big_member *big, size_t big_count,
-                                json_t *small, struct error *err) {
+static enum status read_members(struct json_reader *reader, struct big_member *object, struct error *err);
+
+static enum status read_big(struct json_reader *reader, struct big_member *member, struct error *err) {
+    if (!member->members) return json_reader_skip(reader, &member->value, err);
+    member->value.data = reader->at;
+    return read_members(reader, member, err);
+}
+
+/* Reads an object, its members as object->members says. */
+static enum status read_members(struct json_reader *reader, struct big_member *object, struct error *err) {
     enum status status = json_reader_open(reader, '{', err);
     while (status == STATUS_OK) {
         struct json_slice slice;
@@ -138,9 +150,9 @@ static enum status read_members(struct json_reader *reader, struct big_member *b
         if (json_reader_key(reader, &slice, err) != STATUS_OK) return STATUS_FAILED;
         char *key = memory_text(slice.data, slice.length, reader->place, err);
         if (!key) return STATUS_FAILED;
-        while (which < big_count && strcmp(big[which].key, key) != 0) which++;
-        status = which < big_count ? json_reader_skip(reader, &big[which].value, err)
-                                   : read_small(reader, key, small, err);
+        while (which < object->count && strcmp(object->members[which].key, key) != 0) which++;
+        status = which < object->count ? read_big(reader, &object->members[which], err)
+                                       : read_small(reader, key, object->small, err);
         free(key);
     }
     return status;
@@ -237,22 +249,6 @@ static enum status read_model(struct tokenizer *tokenizer, struct json_slice voc
     return status;
 }
 
-static enum status read_model_object(struct tokenizer *tokenizer, struct json_slice model, const char *path,
-                                     struct error *err) {
-    struct big_member big[] = {{.key = "vocab"}, {.key = "merges"}};
-    struct json_reader reader;
-    if (!model.data) return error_set(err, "%s: 'model' is missing", path);
-    json_t *small = json_object();
-    if (!small) return error_set(err, "%s: out of memory", path);
-    json_reader_start(&reader, model.data, model.length, path);
-    enum status status = read_members(&reader, big, 2, small, err);
-    if (status == STATUS_OK) status = check_model(small, &tokenizer->ignore_merges, path, err);
-    if (status == STATUS_OK) status = read_model(tokenizer, big[0].value, big[1].value, path, err);
-    json_reader_free(&reader);
-    json_decref(small);
-    return status;
-}
-
 /* Adds one added token: to the vocabulary, where it may be already, and to the set that is searched. */
 static enum status add_token(struct tokenizer *tokenizer, struct added_token token, bool normalized,
                              struct error *err) {
@@ -344,35 +340,43 @@ static enum status finish(struct tokenizer *tokenizer, const char *path, struct 
     return STATUS_OK;
 }
 
-static enum status read_json(struct tokenizer *tokenizer, struct json_reader *reader, json_t *small,
-                             struct error *err) {
-    const char *path = reader->place;
-    struct big_member model = {.key = "model"};
-    if (read_members(reader, &model, 1, small, err) != STATUS_OK ||
-        json_reader_end(reader, err) != STATUS_OK ||
-        check_normalizer(json_object_get(small, "normalizer"), &tokenizer->nfc, path, err) != STATUS_OK ||
-        check_pre_tokenizer(json_object_get(small, "pre_tokenizer"), path, err) != STATUS_OK)
+/* Fills the tokenizer from the parts of tokenizer.json. */
+static enum status take_parts(struct tokenizer *tokenizer, const struct big_member *root, const char *path,
+                              struct error *err) {
+    const struct big_member *model = &root->members[0];
+    const char *decoder = type_of(json_object_get(root->small, "decoder"));
+    if (check_normalizer(json_object_get(root->small, "normalizer"), &tokenizer->nfc, path, err) !=
+            STATUS_OK ||
+        check_pre_tokenizer(json_object_get(root->small, "pre_tokenizer"), path, err) != STATUS_OK)
         return STATUS_FAILED;
-    const char *decoder = type_of(json_object_get(small, "decoder"));
     if (strcmp(decoder, "ByteLevel") != 0)
         return error_set(err, "%s: decoder '%s' is not supported, only ByteLevel is", path, decoder);
-    if (read_model_object(tokenizer, model.value, path, err) != STATUS_OK ||
-        read_added_tokens(tokenizer, json_object_get(small, "added_tokens"), path, err) != STATUS_OK)
+    if (!model->value.data) return error_set(err, "%s: 'model' is missing", path);
+    if (check_model(model->small, &tokenizer->ignore_merges, path, err) != STATUS_OK ||
+        read_model(tokenizer, model->members[0].value, model->members[1].value, path, err) != STATUS_OK ||
+        read_added_tokens(tokenizer, json_object_get(root->small, "added_tokens"), path, err) != STATUS_OK)
         return STATUS_FAILED;
     return finish(tokenizer, path, err);
 }
 
 enum status tokenizer_read_json(struct tokenizer *tokenizer, const char *path, struct error *err) {
-    char *text;
+    struct big_member lists[] = {{.key = "vocab"}, {.key = "merges"}};
+    struct big_member model = {.key = "model", .members = lists, .count = 2, .small = json_object()};
+    struct big_member root = {.members = &model, .count = 1, .small = json_object()};
+    struct json_reader reader = {0};
+    char *text = NULL;
     size_t length;
-    struct json_reader reader;
-    if (file_read(path, MAX_FILE, &text, &length, err) != STATUS_OK) return STATUS_FAILED;
-    json_t *small = json_object();
-    json_reader_start(&reader, text, length, path);
-    enum status status =
-        small ? read_json(tokenizer, &reader, small, err) : error_set(err, "%s: out of memory", path);
+    enum status status = model.small && root.small ? STATUS_OK : error_set(err, "%s: out of memory", path);
+    if (status == STATUS_OK) status = file_read(path, MAX_FILE, &text, &length, err);
+    if (status == STATUS_OK) {
+        json_reader_start(&reader, text, length, path);
+        status = read_members(&reader, &root, err);
+    }
+    if (status == STATUS_OK) status = json_reader_end(&reader, err);
+    if (status == STATUS_OK) status = take_parts(tokenizer, &root, path, err);
     json_reader_free(&reader);
-    json_decref(small);
+    json_decref(model.small);
+    json_decref(root.small);
     free(text);
     return status;
 }

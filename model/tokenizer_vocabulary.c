@@ -1,9 +1,11 @@
 #include "model/tokenizer_vocabulary.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 
 enum { LEAST_SLOTS = 512, FULL_THIRDS = 2 /* tables grow when two thirds are taken */ };
 
@@ -24,17 +26,42 @@ static uint64_t mix(uint64_t value) {
     return value ^ value >> 33;
 }
 
+/* The first bytes of a text as a word, zeros behind its end; without a branch for each length, since lengths
+ * are as good as random. Bytes that are read twice fall on the same place. */
+static uint64_t load_word(const char *text, size_t length) {
+    uint64_t word = 0;
+    uint32_t first, last;
+    if (length >= sizeof word) {
+        memcpy(&word, text, sizeof word);
+        return word;
+    }
+    if (length >= sizeof first) {
+        memcpy(&first, text, sizeof first);
+        memcpy(&last, text + length - sizeof last, sizeof last);
+        return first | (uint64_t)last << 8 * (length - sizeof last);
+    }
+    if (length == 0) return 0;
+    size_t middle = length / 2, end = length - 1;
+    return (unsigned char)text[0] | (uint64_t)(unsigned char)text[middle] << 8 * middle |
+           (uint64_t)(unsigned char)text[end] << 8 * end;
+}
+
+/* The low four bits are the length, 15 for all longer texts. */
 static uint32_t hash_text(const char *text, size_t length) {
     uint64_t hash = length;
+    uint32_t length_bits = length < 15 ? (uint32_t)length : 15;
     while (length > 0) {
-        uint64_t word = 0;
-        size_t take = length < sizeof word ? length : sizeof word;
-        memcpy(&word, text, take);
-        hash = mix(hash ^ word);
+        size_t take = length < sizeof hash ? length : sizeof hash;
+        hash = mix(hash ^ load_word(text, take));
         text += take;
         length -= take;
     }
-    return (uint32_t)hash;
+    return (uint32_t)(hash << 4) | length_bits;
+}
+
+/* Where the search for a hash begins. */
+static size_t first_slot(uint32_t hash, size_t count) {
+    return hash >> 4 & (count - 1);
 }
 
 enum status vocabulary_create(struct vocabulary *vocabulary, size_t tokens, size_t merges,
@@ -58,11 +85,13 @@ void vocabulary_free(struct vocabulary *vocabulary) {
 /* The slot that holds the text, or the free one where it belongs. */
 static struct vocabulary_slot *find_slot(const struct vocabulary *vocabulary, const char *text, size_t length,
                                          uint32_t hash) {
+    uint64_t beginning = load_word(text, length);
     size_t mask = vocabulary->slot_count - 1;
-    for (size_t at = hash & mask;; at = (at + 1) & mask) {
+    for (size_t at = first_slot(hash, vocabulary->slot_count);; at = (at + 1) & mask) {
         struct vocabulary_slot *slot = &vocabulary->slots[at];
         if (!slot->id_plus_one) return slot;
-        if (slot->hash != hash) continue;
+        if (slot->hash != hash || slot->beginning != beginning) continue;
+        if (length <= sizeof beginning) return slot; /* the hash has the length in it */
         const struct vocabulary_token *token = &vocabulary->tokens[slot->id_plus_one - 1];
         if (token->length == length && memcmp(vocabulary->texts + token->offset, text, length) == 0)
             return slot;
@@ -76,7 +105,7 @@ static enum status grow_slots(struct vocabulary *vocabulary, struct error *err) 
     if (!slots) return STATUS_FAILED;
     for (size_t i = 0; i < vocabulary->slot_count; i++) {
         struct vocabulary_slot slot = vocabulary->slots[i];
-        size_t at = slot.hash & (count - 1);
+        size_t at = first_slot(slot.hash, count);
         if (!slot.id_plus_one) continue;
         while (slots[at].id_plus_one) at = (at + 1) & (count - 1);
         slots[at] = slot;
@@ -120,7 +149,7 @@ enum status vocabulary_add(struct vocabulary *vocabulary, const char *text, size
         return error_set(err, "id %lld has two tokens, '%.*s' and '%.*s'", (long long)id,
                          (int)(token->length < 64 ? token->length : 64), vocabulary->texts + token->offset,
                          (int)(length < 64 ? length : 64), text);
-    *slot = (struct vocabulary_slot){hash, (uint32_t)id + 1};
+    *slot = (struct vocabulary_slot){load_word(text, length), hash, (uint32_t)id + 1};
     *token = (struct vocabulary_token){(uint32_t)vocabulary->texts_length, (uint32_t)length};
     memcpy(vocabulary->texts + vocabulary->texts_length, text, length);
     vocabulary->texts_length += length;
@@ -165,23 +194,25 @@ static enum status unknown_token(const char *text, size_t length, struct error *
                      text);
 }
 
-/* The id of two texts put together. */
-static int32_t find_joined(const struct vocabulary *vocabulary, const char *left, size_t left_length,
-                           const char *right, size_t right_length) {
-    char joined[256];
-    if (right_length > sizeof joined || left_length > sizeof joined - right_length) {
-        struct error unused;
-        char *long_text = memory_new(left_length + right_length, 1, "a merge", &unused);
-        if (!long_text) return -1;
-        memcpy(long_text, left, left_length);
-        memcpy(long_text + left_length, right, right_length);
-        int32_t id = vocabulary_find(vocabulary, long_text, left_length + right_length);
-        free(long_text);
-        return id;
-    }
-    memcpy(joined, left, left_length);
-    memcpy(joined + left_length, right, right_length);
-    return vocabulary_find(vocabulary, joined, left_length + right_length);
+static bool is_joined(const struct vocabulary *vocabulary, int32_t id, const char *left, size_t left_length,
+                      const char *right, size_t right_length) {
+    size_t length;
+    const char *text = vocabulary_text(vocabulary, id, &length);
+    return text && length == left_length + right_length && memcmp(text, left, left_length) == 0 &&
+           memcmp(text + left_length, right, right_length) == 0;
+}
+
+/* The id of two texts put together. Merges mostly make tokens in the order of their ids: the one after `last`
+ * is tried first. */
+static int32_t find_joined(const struct vocabulary *vocabulary, int32_t last, const char *left,
+                           size_t left_length, const char *right, size_t right_length) {
+    struct text joined = {0};
+    if (is_joined(vocabulary, last + 1, left, left_length, right, right_length)) return last + 1;
+    text_append(&joined, left, left_length);
+    text_append(&joined, right, right_length);
+    int32_t id = joined.failed ? -1 : vocabulary_find(vocabulary, joined.data, joined.length);
+    text_free(&joined);
+    return id;
 }
 
 enum status vocabulary_add_merge(struct vocabulary *vocabulary, const char *left, size_t left_length,
@@ -190,7 +221,7 @@ enum status vocabulary_add_merge(struct vocabulary *vocabulary, const char *left
     int32_t right_id = vocabulary_find(vocabulary, right, right_length);
     if (left_id < 0) return unknown_token(left, left_length, err);
     if (right_id < 0) return unknown_token(right, right_length, err);
-    int32_t id = find_joined(vocabulary, left, left_length, right, right_length);
+    int32_t id = find_joined(vocabulary, vocabulary->last_merged, left, left_length, right, right_length);
     if (id < 0)
         return error_set(err, "the merge of '%.*s' and '%.*s' makes no token",
                          (int)(left_length < 64 ? left_length : 64), left,
@@ -201,6 +232,7 @@ enum status vocabulary_add_merge(struct vocabulary *vocabulary, const char *left
     struct merge_slot *slot = find_merge(vocabulary->merges, vocabulary->merge_slot_count, pair);
     if (!slot->order_plus_one) vocabulary->merge_count++;
     *slot = (struct merge_slot){pair, order + 1, id};
+    vocabulary->last_merged = id;
     return STATUS_OK;
 }
 

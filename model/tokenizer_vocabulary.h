@@ -17,8 +17,11 @@ struct vocabulary_token {
     uint32_t length; /* 0: no token has this id */
 };
 
+/* Texts of up to 8 bytes are compared in the slot itself: a lookup is then one miss of the cache, not three.
+ */
 struct vocabulary_slot {
-    uint32_t hash;
+    uint64_t beginning;   /* the first 8 bytes of the text, zeros behind its end */
+    uint32_t hash;        /* its last bits tell texts of up to 8 bytes by length (see hash_text) */
     uint32_t id_plus_one; /* 0: free */
 };
 
@@ -41,6 +44,7 @@ struct vocabulary {
 
     struct merge_slot *merges;
     size_t merge_slot_count, merge_count;
+    int32_t last_merged; /* what the merge that was added last makes */
 };
 
 /* Makes the tables of an empty vocabulary; they grow when more comes. */

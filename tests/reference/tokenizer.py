@@ -23,7 +23,7 @@ import time
 import unicodedata
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, Qwen2TokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2TokenizerFast
 from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -266,15 +266,48 @@ def compare(name, program, folder, tokenizer, count, seed):
     return driver.close() or bad
 
 
+def save_variant(folder, flags, **options):
+    """The small tokenizer with added tokens that have flags, and other options of the model."""
+    with open(os.path.join(GOLDEN, "tokenizer", "tokenizer.json"), encoding="utf-8") as file:
+        tree = json.load(file)
+    next_id = max(token["id"] for token in tree["added_tokens"]) + 1
+    for content, left, right, normalized in flags:
+        known = tree["model"]["vocab"].get(content)
+        next_id += known is None
+        tree["added_tokens"].append({"id": next_id - 1 if known is None else known, "content": content, "single_word": False, "lstrip": left,
+                                     "rstrip": right, "normalized": normalized, "special": False})
+    tree["model"]["ignore_merges"] = options.get("ignore_merges", False)
+    if not options.get("nfc", True):
+        tree["normalizer"] = None
+    os.makedirs(folder)
+    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as file:
+        json.dump(tree, file)
+
+
+def compare_variants(program):
+    """Added tokens of every kind, among them such as begin alike, overlap, and are not in NFC."""
+    flags = [(text, left, right, normalized) for i, text in enumerate(["<|im", "a", "\u00e9", "e\u0301x", " t", "\n", "the", "t"])
+             for left, right, normalized in [(i % 2 == 0, i % 3 == 0, i % 4 < 2)]]
+    bad = 0
+    for i, options in enumerate([{}, {"ignore_merges": True}, {"nfc": False}]):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = os.path.join(folder, "variant")
+            save_variant(folder, flags if i != 1 else [], **options)
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"))
+            bad += compare("variant %d" % i, program, folder, tokenizer, 5000, 20 + i)
+    return bad
+
+
 def measure(program, folder, tokenizer, name, text):
     path = os.path.join(folder, "text")
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
     print(name, "%.1f MB:" % (len(text.encode()) / 1e6),
           subprocess.run([program, folder, path], capture_output=True, text=True, check=True).stdout.strip())
-    started = time.time()
-    tokens = len(tokenizer.encode(text, add_special_tokens=False))
-    print("    Hugging Face: %.1f MB/s, %d tokens" % (len(text.encode()) / 1e6 / (time.time() - started), tokens))
+    started = time.process_time()
+    tokens = len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
+    print("    Hugging Face: encode %.1f MB/s, %d tokens" %
+          (len(text.encode()) / 1e6 / (time.process_time() - started), tokens))
 
 
 def live(program, tiktoken=None):
@@ -283,6 +316,7 @@ def live(program, tiktoken=None):
         tiktoken = os.path.join(package, "utils", "qwen.tiktoken")
     small = os.path.join(GOLDEN, "tokenizer")
     bad = compare("small", program, small, Qwen2TokenizerFast.from_pretrained(small), 20000, 11)
+    bad += compare_variants(program)
     with tempfile.TemporaryDirectory() as folder:
         vocab, merges = full_vocabulary(tiktoken)
         print(len(vocab), "tokens,", len(merges), "merges")
@@ -290,10 +324,11 @@ def live(program, tiktoken=None):
         os.makedirs(old), os.makedirs(new)
         save_json(new, vocab, merges, pretty=True)
         save_old_files(old, vocab, merges)
-        started = time.time()
+        size = os.path.getsize(os.path.join(new, "tokenizer.json"))
+        started = time.process_time()
+        Tokenizer.from_file(os.path.join(new, "tokenizer.json"))
+        print("tokenizers loads tokenizer.json of %.1f MB in %.2f s" % (size / 1e6, time.process_time() - started))
         tokenizer = Qwen2TokenizerFast.from_pretrained(new)
-        print("transformers loads tokenizer.json in %.2f s; %d bytes" %
-              (time.time() - started, os.path.getsize(os.path.join(new, "tokenizer.json"))))
         bad += compare("full, tokenizer.json", program, new, tokenizer, 50000, 12)
         bad += compare("full, vocab.json + merges.txt", program, old, tokenizer, 5000, 13)
         english = " ".join(SENTENCES[:2]) + "\n"
