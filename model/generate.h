@@ -47,8 +47,9 @@ struct generate_request {
     const int32_t
         *stop_tokens; /* end a sequence, and are its last token; none: it runs to max_new_tokens. Copied */
     int stop_token_count;
-    struct sampling rules; /* `sample` and `position` are set by the engine; `stream` tells requests of one
-                              seed apart, so it should be the caller's own number of the request */
+    struct sampling rules; /* every member counts: 1 turns top_p and repetition_penalty off. `sample` and
+                              `position` are set by the engine; `stream` tells requests of one seed apart, so
+                              it should be the caller's own number of the request */
 };
 
 /* Queues a request and gives it a number, counted from 0. It fails when the visuals and pads do not match, or

@@ -5,6 +5,8 @@
 
 #include "base/memory.h"
 
+enum { MAX_SAMPLES = 1 << 20 };
+
 static void *copy(const void *from, int64_t count, size_t size, struct error *err) {
     void *to = memory_new((size_t)count, size, "a request", err);
     if (to && count > 0) memcpy(to, from, (size_t)count * size);
@@ -32,8 +34,9 @@ static enum status check_request(const struct generate_request *request, struct 
     if (request->count < 1) return error_set(err, "the prompt is empty");
     if (request->count > INT32_MAX / 4)
         return error_set(err, "a prompt of %lld tokens is too long", (long long)request->count);
-    if (request->samples < 1)
-        return error_set(err, "%lld samples are asked for", (long long)request->samples);
+    if (request->samples < 1 || request->samples > MAX_SAMPLES)
+        return error_set(err, "%lld samples are asked for, not 1 to %d", (long long)request->samples,
+                         MAX_SAMPLES);
     if (request->max_new_tokens < 1)
         return error_set(err, "%lld new tokens are asked for", (long long)request->max_new_tokens);
     return STATUS_OK;

@@ -388,6 +388,8 @@ static void impossible_requests_are_refused(void **state) {
     bad.max_new_tokens = 1;
     bad.samples = 0;
     expect_refusal(&f, bad, "0 samples");
+    bad.samples = INT64_MAX;
+    expect_refusal(&f, bad, "samples");
     bad.samples = 1;
     bad.count = 0;
     expect_refusal(&f, bad, "the prompt is empty");
