@@ -131,6 +131,7 @@ struct bench {
     struct item *items;
     struct engine *engine;
     struct generate_results results;
+    size_t peak_memory; /* before the machine's peak is measured */
     double load_seconds, video_seconds, seconds;
 };
 
@@ -216,6 +217,7 @@ static enum status measure(struct bench *bench, struct error *err) {
     }
     if (engine_run(bench->engine, &bench->results, err)) return STATUS_FAILED;
     bench->seconds = bench_now() - start;
+    bench->peak_memory = bench_peak_memory();
     return STATUS_OK;
 }
 
@@ -225,7 +227,7 @@ static void print_part(const char *name, double seconds, struct cost cost) {
            seconds, seconds > 0 ? cost.flops / seconds : 0, seconds > 0 ? cost.bytes / seconds : 0);
 }
 
-static void print(const struct bench *bench) {
+static void print(struct bench *bench) {
     const struct settings *settings = bench->settings;
     struct engine_statistics s = engine_statistics(bench->engine);
     struct device_info info = device_describe(&bench->device);
@@ -240,11 +242,14 @@ static void print(const struct bench *bench) {
     print_part("prompt", s.prompt_seconds, s.prompt);
     print_part("decode", s.decode_seconds, s.decode);
     print_part("all", bench->seconds, all);
+    struct device_peak peak = device_measure(&bench->device);
+    printf("\"peak\": {\"f32_flops_per_second\": %.4g, \"bytes_per_second\": %.4g}, ", peak.flops,
+           peak.bytes);
     printf("\"decode_steps\": %" PRId64
            ", \"load_seconds\": %.6f, \"video_seconds\": %.6f, \"cache_bytes\": %" PRId64
            ", \"activation_bytes\": %" PRId64 ", \"peak_memory_bytes\": %zu}\n",
            s.decode_steps, bench->load_seconds, bench->video_seconds, s.cache_bytes, s.activation_bytes,
-           bench_peak_memory());
+           bench->peak_memory);
 }
 
 static void close_bench(struct bench *bench) {
