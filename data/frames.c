@@ -20,7 +20,7 @@ void frames_llamafactory(int64_t total, int64_t count, int64_t *indices) {
 
 int64_t frames_qwen_count(const struct frames_source *source, const struct frames_wish *wish) {
     double low = (double)(wish->min_frames + wish->min_frames % 2);
-    double high = (double)(wish->max_frames / 2 * 2);
+    double high = (double)(wish->max_frames - wish->max_frames % 2);
     double count = (double)source->total / source->rate * wish->fps;
     count = fmin(fmin(fmax(count, low), high), (double)source->total);
     int64_t even = (int64_t)floor(count / 2) * 2;

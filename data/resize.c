@@ -3,29 +3,27 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "base/memory.h"
 #include "data/resize_weights.h"
 
-/* The rows are filtered TILE rows at a time: pixels of the tile lie as [column][channel][row], so that the
- * compiler turns the innermost loops, over rows and over bytes of a row, into vector instructions. */
-enum {
-    TILE = 8,
-    MAX_CHANNELS = 4,
-    BLOCK = 128,
-};
+/* Both passes are made of one kernel, which mixes runs of LANES bytes. Down the columns a run lies in a row
+ * of the picture. Across the rows LANES rows are first turned so that the bytes of a column lie together:
+ * [column][channel][row]. */
+enum { LANES = 16, TURN = 8 };
 
 struct resize {
     enum resize_kind kind;
     struct size from, to;
     int channels;
     struct resize_weights across, down;
-    int16_t *tile;   /* [from.width][channels][TILE] */
+    uint8_t *tile;   /* [from.width][channels][LANES] */
+    uint8_t *result; /* [to.width][channels][LANES] */
     uint8_t *middle; /* between the two passes */
 };
-
-/* The body of both passes is compiled twice on x86: for every machine, and with AVX2. */
-#define INLINE static inline __attribute__((always_inline))
 
 static bool columns_first(const struct resize *resize) {
     struct size from = resize->from;
@@ -34,80 +32,183 @@ static bool columns_first(const struct resize *resize) {
            from.height - to.height > 2 * (from.width - to.width);
 }
 
-INLINE uint8_t to_byte(int32_t sum, int precision) {
+/* Without branches, so that it becomes vector instructions. */
+static inline uint8_t to_byte(int32_t sum, int precision) {
     int32_t value = sum >> precision;
-    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+    value = value > 0 ? value : 0;
+    value = value < 255 ? value : 255;
+    return (uint8_t)value;
 }
 
-/* Rows past the last one repeat it. */
-INLINE void load_tile(const struct resize *resize, const uint8_t *source, size_t stride, int64_t count) {
-    size_t bytes = (size_t)resize->from.width * (size_t)resize->channels;
-    const uint8_t *rows[TILE];
-    for (int64_t i = 0; i < TILE; i++) rows[i] = source + (size_t)(i < count ? i : count - 1) * stride;
-    for (size_t i = 0; i < bytes; i++)
-        for (size_t row = 0; row < TILE; row++) resize->tile[i * TILE + row] = rows[row][i];
-}
-
-INLINE void filter_tile(const struct resize *resize, uint8_t *destination, size_t stride, int64_t count,
-                        int channels) {
-    const struct resize_weights *weights = &resize->across;
-    const int lanes = channels * TILE;
-    for (int64_t x = 0; x < weights->length; x++) {
-        int32_t sums[MAX_CHANNELS * TILE];
-        const int16_t *pixel = resize->tile + (int64_t)weights->starts[x] * lanes;
-        const int32_t *values = weights->values + x * weights->taps;
-        for (int i = 0; i < lanes; i++) sums[i] = 1 << (weights->precision - 1);
-        for (int32_t k = 0; k < weights->counts[x]; k++)
-            for (int i = 0; i < lanes; i++) sums[i] += values[k] * pixel[k * lanes + i];
-        for (int64_t row = 0; row < count; row++)
-            for (int c = 0; c < channels; c++)
-                destination[(size_t)row * stride + (size_t)x * (size_t)channels + (size_t)c] =
-                    to_byte(sums[c * TILE + row], weights->precision);
-    }
-}
-
-INLINE void filter_across(const struct resize *resize, const uint8_t *source, size_t source_stride,
-                          int64_t height, uint8_t *destination, size_t stride) {
-    for (int64_t y = 0; y < height; y += TILE) {
-        int64_t count = height - y < TILE ? height - y : TILE;
-        uint8_t *to = destination + (size_t)y * stride;
-        load_tile(resize, source + (size_t)y * source_stride, source_stride, count);
-        if (resize->channels == 3)
-            filter_tile(resize, to, stride, count, 3); /* the usual number, known to the compiler */
-        else
-            filter_tile(resize, to, stride, count, resize->channels);
-    }
-}
-
-/* `width` bytes of one output row, from `count` rows above each other. */
-INLINE void filter_row(const struct resize_weights *weights, int64_t y, const uint8_t *source, size_t stride,
-                       uint8_t *destination, size_t width) {
-    const int32_t *values = weights->values + y * weights->taps;
-    source += (size_t)weights->starts[y] * stride;
-    for (size_t x = 0; x < width; x += BLOCK) {
-        int32_t sums[BLOCK];
-        size_t length = width - x < BLOCK ? width - x : BLOCK;
-        for (size_t i = 0; i < BLOCK; i++) sums[i] = 1 << (weights->precision - 1);
-        for (int32_t k = 0; k < weights->counts[y]; k++) {
-            const uint8_t *row = source + (size_t)k * stride + x;
-            if (length == BLOCK)
-                for (size_t i = 0; i < BLOCK; i++) sums[i] += values[k] * row[i];
-            else
-                for (size_t i = 0; i < length; i++) sums[i] += values[k] * row[i];
+/* `length` bytes of output i; those of input k lie at source + k * step. */
+static inline void mix_some(const struct resize_weights *weights, int64_t i, const uint8_t *source,
+                            size_t step, uint8_t *to, size_t length) {
+    const int16_t *low = weights->low + i * weights->taps;
+    const int16_t *high = weights->high ? weights->high + i * weights->taps : NULL;
+    for (size_t lane = 0; lane < length; lane++) {
+        int32_t sum = 1 << (weights->precision - 1);
+        for (int32_t k = 0; k < weights->counts[i]; k++) {
+            int32_t weight = low[k] + (high ? high[k] * (1 << RESIZE_HIGH_SHIFT) : 0);
+            sum += weight * source[(size_t)k * step + lane];
         }
-        for (size_t i = 0; i < length; i++) destination[x + i] = to_byte(sums[i], weights->precision);
+        to[lane] = to_byte(sum, weights->precision);
     }
 }
 
-INLINE void filter_down(const struct resize *resize, const uint8_t *source, size_t source_stride,
-                        uint8_t *destination, size_t stride, size_t width) {
-    for (int64_t y = 0; y < resize->to.height; y++)
-        filter_row(&resize->down, y, source, source_stride, destination + (size_t)y * stride, width);
+#if defined(__SSE2__)
+/* Four sums of LANES / 4. */
+struct sums {
+    __m128i parts[4];
+};
+
+static inline int32_t pair(const int16_t *weights) {
+    int32_t both;
+    memcpy(&both, weights, sizeof both);
+    return both;
 }
+
+/* Adds weights[0] * a + weights[1] * b. */
+static inline void add_pair(struct sums *sums, const int16_t *weights, __m128i a, __m128i b) {
+    const __m128i zero = _mm_setzero_si128();
+    const __m128i both = _mm_set1_epi32(pair(weights));
+    __m128i first = _mm_unpacklo_epi8(a, b);
+    __m128i second = _mm_unpackhi_epi8(a, b);
+    sums->parts[0] = _mm_add_epi32(sums->parts[0], _mm_madd_epi16(_mm_unpacklo_epi8(first, zero), both));
+    sums->parts[1] = _mm_add_epi32(sums->parts[1], _mm_madd_epi16(_mm_unpackhi_epi8(first, zero), both));
+    sums->parts[2] = _mm_add_epi32(sums->parts[2], _mm_madd_epi16(_mm_unpacklo_epi8(second, zero), both));
+    sums->parts[3] = _mm_add_epi32(sums->parts[3], _mm_madd_epi16(_mm_unpackhi_epi8(second, zero), both));
+}
+
+static inline void add_all(struct sums *sums, const int16_t *weights, int32_t count, const uint8_t *source,
+                           size_t step) {
+    for (int32_t k = 0; k < count; k += 2) {
+        const uint8_t *at = source + (size_t)k * step;
+        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)at);
+        __m128i b = k + 1 < count ? _mm_loadu_si128((const __m128i *)(const void *)(at + step)) : a;
+        add_pair(sums, weights + k, a, b);
+    }
+}
+
+/* As mix_some, for LANES bytes. The weight past an odd count is 0. */
+static inline void mix(const struct resize_weights *weights, int64_t i, const uint8_t *source, size_t step,
+                       uint8_t *to) {
+    const __m128i shift = _mm_cvtsi32_si128(weights->precision);
+    struct sums sums;
+    for (int part = 0; part < 4; part++) sums.parts[part] = _mm_setzero_si128();
+    if (weights->high) {
+        add_all(&sums, weights->high + i * weights->taps, weights->counts[i], source, step);
+        for (int part = 0; part < 4; part++)
+            sums.parts[part] = _mm_slli_epi32(sums.parts[part], RESIZE_HIGH_SHIFT);
+    }
+    add_all(&sums, weights->low + i * weights->taps, weights->counts[i], source, step);
+    for (int part = 0; part < 4; part++) {
+        __m128i rounded = _mm_add_epi32(sums.parts[part], _mm_set1_epi32(1 << (weights->precision - 1)));
+        sums.parts[part] = _mm_sra_epi32(rounded, shift);
+    }
+    __m128i first = _mm_packs_epi32(sums.parts[0], sums.parts[1]);
+    __m128i second = _mm_packs_epi32(sums.parts[2], sums.parts[3]);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_packus_epi16(first, second));
+}
+#else
+static inline void mix(const struct resize_weights *weights, int64_t i, const uint8_t *source, size_t step,
+                       uint8_t *to) {
+    mix_some(weights, i, source, step, to, LANES);
+}
+#endif
+
+/* ---- across the rows ---- */
+
+/* Swaps rows and columns of 8 x 8 bytes: blocks of 4, then of 2, then single bytes change places. */
+static inline void transpose(uint64_t rows[TURN]) {
+    static const uint64_t masks[] = {0x00000000ffffffff, 0x0000ffff0000ffff, 0x00ff00ff00ff00ff};
+    for (int stage = 0; stage < 3; stage++) {
+        int step = 4 >> stage;
+        for (int i = 0; i < TURN; i++) {
+            if (i & step) continue;
+            uint64_t moved = (rows[i] >> (8 * step) ^ rows[i + step]) & masks[stage];
+            rows[i + step] ^= moved;
+            rows[i] ^= moved << (8 * step);
+        }
+    }
+}
+
+/* `bytes` of `count` rows, at most TURN, into columns LANES apart. Rows past the last one repeat it. */
+static void turn_in(const uint8_t *source, size_t stride, int64_t count, size_t bytes, uint8_t *tile) {
+    const uint8_t *rows[TURN];
+    for (int64_t i = 0; i < TURN; i++) rows[i] = source + (size_t)(i < count ? i : count - 1) * stride;
+    size_t at = 0;
+    for (; at + TURN <= bytes; at += TURN) {
+        uint64_t block[TURN];
+        for (int row = 0; row < TURN; row++) memcpy(&block[row], rows[row] + at, TURN);
+        transpose(block);
+        for (size_t i = 0; i < TURN; i++) memcpy(tile + (at + i) * LANES, &block[i], TURN);
+    }
+    for (; at < bytes; at++)
+        for (size_t row = 0; row < TURN; row++) tile[at * LANES + row] = rows[row][at];
+}
+
+static void turn_out(const uint8_t *tile, size_t bytes, uint8_t *to, size_t stride, int64_t count) {
+    size_t at = 0;
+    for (; at + TURN <= bytes; at += TURN) {
+        uint64_t block[TURN];
+        for (size_t i = 0; i < TURN; i++) memcpy(&block[i], tile + (at + i) * LANES, TURN);
+        transpose(block);
+        for (int64_t row = 0; row < count; row++) memcpy(to + (size_t)row * stride + at, &block[row], TURN);
+    }
+    for (; at < bytes; at++)
+        for (int64_t row = 0; row < count; row++)
+            to[(size_t)row * stride + at] = tile[at * LANES + (size_t)row];
+}
+
+static void mix_tile(const struct resize *resize) {
+    const struct resize_weights *weights = &resize->across;
+    int64_t channels = resize->channels;
+    size_t step = (size_t)channels * LANES;
+    for (int64_t x = 0; x < weights->length; x++) {
+        const uint8_t *source = resize->tile + (size_t)weights->starts[x] * step;
+        for (int64_t c = 0; c < channels; c++)
+            mix(weights, x, source + c * LANES, step, resize->result + (x * channels + c) * LANES);
+    }
+}
+
+static void filter_across(const struct resize *resize, const uint8_t *source, size_t source_stride,
+                          int64_t height, uint8_t *destination, size_t stride) {
+    size_t bytes = (size_t)resize->from.width * (size_t)resize->channels;
+    size_t to_bytes = (size_t)resize->to.width * (size_t)resize->channels;
+    for (int64_t y = 0; y < height; y += LANES) {
+        int64_t left = height - y;
+        int64_t first = left < TURN ? left : TURN;
+        int64_t second = left - first < TURN ? left - first : TURN;
+        const uint8_t *from = source + (size_t)y * source_stride;
+        uint8_t *to = destination + (size_t)y * stride;
+        turn_in(from, source_stride, first, bytes, resize->tile);
+        if (second > 0)
+            turn_in(from + TURN * source_stride, source_stride, second, bytes, resize->tile + TURN);
+        mix_tile(resize);
+        turn_out(resize->result, to_bytes, to, stride, first);
+        if (second > 0) turn_out(resize->result + TURN, to_bytes, to + TURN * stride, stride, second);
+    }
+}
+
+/* ---- down the columns ---- */
+
+static void filter_down(const struct resize *resize, const uint8_t *source, size_t source_stride,
+                        uint8_t *destination, size_t stride, size_t width) {
+    const struct resize_weights *weights = &resize->down;
+    for (int64_t y = 0; y < weights->length; y++) {
+        const uint8_t *from = source + (size_t)weights->starts[y] * source_stride;
+        uint8_t *to = destination + (size_t)y * stride;
+        size_t x = 0;
+        for (; x + LANES <= width; x += LANES) mix(weights, y, from + x, source_stride, to + x);
+        mix_some(weights, y, from + x, source_stride, to + x, width - x);
+    }
+}
+
+/* ---- both ---- */
 
 /* Rows first; Pillow, from 13 on, columns first where that leaves less to do. */
-INLINE void run(const struct resize *resize, const uint8_t *source, size_t source_stride,
-                uint8_t *destination, size_t stride) {
+static void run_bicubic(const struct resize *resize, const uint8_t *source, size_t source_stride,
+                        uint8_t *destination, size_t stride) {
     struct size from = resize->from;
     struct size to = resize->to;
     size_t narrow = (size_t)to.width * (size_t)resize->channels;
@@ -127,32 +228,6 @@ INLINE void run(const struct resize *resize, const uint8_t *source, size_t sourc
         filter_down(resize, resize->middle, narrow, destination, stride, narrow);
     }
 }
-
-static void run_portable(const struct resize *resize, const uint8_t *source, size_t source_stride,
-                         uint8_t *destination, size_t stride) {
-    run(resize, source, source_stride, destination, stride);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static void run_avx2(const struct resize *resize, const uint8_t *source,
-                                                     size_t source_stride, uint8_t *destination,
-                                                     size_t stride) {
-    run(resize, source, source_stride, destination, stride);
-}
-
-static bool has_avx2(void) {
-    return __builtin_cpu_supports("avx2");
-}
-#else
-static void run_avx2(const struct resize *resize, const uint8_t *source, size_t source_stride,
-                     uint8_t *destination, size_t stride) {
-    run(resize, source, source_stride, destination, stride);
-}
-
-static bool has_avx2(void) {
-    return false;
-}
-#endif
 
 /* Pillow's: the pixel that holds the centre, found by adding up steps, whose rounding counts. */
 static void run_nearest(const struct resize *resize, const uint8_t *source, size_t source_stride,
@@ -184,9 +259,10 @@ struct resize *resize_new(enum resize_kind kind, struct size from, struct size t
     size_t width = (size_t)from.width * (size_t)channels;
     size_t middle = columns_first(resize) ? width * (size_t)to.height
                                           : (size_t)to.width * (size_t)channels * (size_t)from.height;
-    resize->tile = memory_new(width * TILE, sizeof *resize->tile, "resize", err);
+    resize->tile = memory_new(width * LANES, 1, "resize", err);
     resize->middle = memory_new(middle, 1, "resize", err);
-    if (!resize->tile || !resize->middle ||
+    resize->result = memory_new((size_t)to.width * (size_t)channels * LANES, 1, "resize", err);
+    if (!resize->tile || !resize->result || !resize->middle ||
         resize_weights_new(kind, from.width, to.width, &resize->across, err) ||
         resize_weights_new(kind, from.height, to.height, &resize->down, err)) {
         resize_free(resize);
@@ -200,6 +276,7 @@ void resize_free(struct resize *resize) {
     resize_weights_free(&resize->across);
     resize_weights_free(&resize->down);
     free(resize->tile);
+    free(resize->result);
     free(resize->middle);
     free(resize);
 }
@@ -208,8 +285,6 @@ void resize_run(struct resize *resize, const uint8_t *source, size_t source_stri
                 size_t destination_stride) {
     if (resize->kind == RESIZE_NEAREST)
         run_nearest(resize, source, source_stride, destination, destination_stride);
-    else if (has_avx2())
-        run_avx2(resize, source, source_stride, destination, destination_stride);
     else
-        run_portable(resize, source, source_stride, destination, destination_stride);
+        run_bicubic(resize, source, source_stride, destination, destination_stride);
 }

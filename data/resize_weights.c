@@ -39,11 +39,16 @@ static int torch_precision(const double *values, int64_t count) {
     return precision;
 }
 
-/* Rounds half away from zero. */
-static void to_fixed(const double *values, int64_t count, int precision, int32_t *fixed) {
+/* Rounds half away from zero, and splits where there is a high part. */
+static void to_fixed(const double *exact, int64_t count, struct resize_weights *weights) {
     for (int64_t i = 0; i < count; i++) {
-        double scaled = values[i] * (1 << precision);
-        fixed[i] = (int32_t)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+        double scaled = exact[i] * (1 << weights->precision);
+        int32_t fixed = (int32_t)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+        if (weights->high) {
+            weights->high[i] = (int16_t)(fixed >> RESIZE_HIGH_SHIFT);
+            fixed &= (1 << RESIZE_HIGH_SHIFT) - 1;
+        }
+        weights->low[i] = (int16_t)fixed;
     }
 }
 
@@ -81,12 +86,15 @@ enum status resize_weights_new(enum resize_kind kind, int64_t from, int64_t to,
     double *exact = memory_new(cells, sizeof *exact, "resize weights", err);
     weights->starts = memory_new((size_t)to, sizeof *weights->starts, "resize weights", err);
     weights->counts = memory_new((size_t)to, sizeof *weights->counts, "resize weights", err);
-    weights->values = memory_new(cells, sizeof *weights->values, "resize weights", err);
-    if (!exact || !weights->starts || !weights->counts || !weights->values) goto err;
+    weights->low = memory_new(cells, sizeof *weights->low, "resize weights", err);
+    if (kind == RESIZE_PILLOW)
+        weights->high = memory_new(cells, sizeof *weights->high, "resize weights", err);
+    if (!exact || !weights->starts || !weights->counts || !weights->low) goto err;
+    if (kind == RESIZE_PILLOW && !weights->high) goto err;
 
     for (int64_t i = 0; i < to; i++) fill_row(kind, from, scale, i, exact + i * taps, weights);
     weights->precision = kind == RESIZE_TORCH ? torch_precision(exact, (int64_t)cells) : PILLOW_PRECISION;
-    to_fixed(exact, (int64_t)cells, weights->precision, weights->values);
+    to_fixed(exact, (int64_t)cells, weights);
     free(exact);
     return STATUS_OK;
 err:
@@ -98,6 +106,7 @@ err:
 void resize_weights_free(struct resize_weights *weights) {
     free(weights->starts);
     free(weights->counts);
-    free(weights->values);
+    free(weights->low);
+    free(weights->high);
     *weights = (struct resize_weights){0};
 }

@@ -91,8 +91,7 @@ enum status size_llamafactory(struct size from, double min_pixels, double max_pi
         steps[made++] = now = (struct size){larger(now.width, MIN_SIDE), larger(now.height, MIN_SIDE)};
     if (now.width > MAX_ASPECT * now.height)
         steps[made++] = now = (struct size){now.height * CUT_ASPECT, now.height};
-    if (now.height > MAX_ASPECT * now.width)
-        steps[made++] = now = (struct size){now.width, now.width * CUT_ASPECT};
+    if (now.height > MAX_ASPECT * now.width) steps[made++] = (struct size){now.width, now.width * CUT_ASPECT};
     for (int i = 0; i < made; i++)
         if (size_check(steps[i], err)) return STATUS_FAILED;
     *count = made;

@@ -52,15 +52,23 @@ static void close_file(void *state) {
 
 /* ---- probing ---- */
 
+/* The stream's next packet, or the library's code. */
+static int read_packet(const struct video_file *file, AVPacket *packet) {
+    int code;
+    while ((code = av_read_frame(file->format, packet)) >= 0 && packet->stream_index != file->stream->index)
+        av_packet_unref(packet);
+    return code;
+}
+
 static enum status list_packets(struct video_file *file, struct error *err) {
     AVPacket *packet = av_packet_alloc();
     if (!packet) return error_set(err, "%s: out of memory", file->path);
     enum status status = STATUS_OK;
-    int code;
-    while (!status && (code = av_read_frame(file->format, packet)) >= 0) {
-        if (packet->stream_index == file->stream->index)
-            status = video_index_add(&file->index, file->stream, packet, err);
+    int code = read_packet(file, packet);
+    while (!status && code >= 0) {
+        status = video_index_add(&file->index, file->stream, packet, err);
         av_packet_unref(packet);
+        if (!status) code = read_packet(file, packet);
     }
     if (!status) status = video_index_finish(&file->index, file->stream, err);
     if (status)
@@ -187,32 +195,19 @@ err:
 /* Back to the first packet; the file is opened anew where seeking does not lead there. */
 static enum status rewind_file(struct video_file *file, AVPacket *packet, struct error *err) {
     const struct video_packet *first = &file->index.packets[0];
-    if (avformat_seek_file(file->format, -1, INT64_MIN, 0, 0, 0) >= 0) {
-        int code;
-        bool found = false;
-        while (!found && (code = av_read_frame(file->format, packet)) >= 0)
-            found = packet->stream_index == file->stream->index;
-        if (found && packet->pts == first->pts && packet->size == first->size) return STATUS_OK;
+    if (avformat_seek_file(file->format, -1, INT64_MIN, 0, 0, 0) >= 0 && read_packet(file, packet) >= 0) {
+        if (packet->pts == first->pts && packet->size == first->size) return STATUS_OK;
         av_packet_unref(packet);
     }
     avformat_close_input(&file->format);
     if (open_stream(file, err)) return STATUS_FAILED;
-    int code;
-    while ((code = av_read_frame(file->format, packet)) >= 0) {
-        if (packet->stream_index == file->stream->index) return STATUS_OK;
-        av_packet_unref(packet);
-    }
-    return ffmpeg_error(file->path, "cannot be read again", code, err);
+    int code = read_packet(file, packet);
+    return code >= 0 ? STATUS_OK : ffmpeg_error(file->path, "cannot be read again", code, err);
 }
 
 static enum status next_packet(struct decoding *run, struct error *err) {
-    const struct video_file *file = run->file;
-    int code;
-    while ((code = av_read_frame(file->format, run->packet)) >= 0) {
-        if (run->packet->stream_index == file->stream->index) return STATUS_OK;
-        av_packet_unref(run->packet);
-    }
-    return ffmpeg_error(file->path, "damaged or cut short", code, err);
+    int code = read_packet(run->file, run->packet);
+    return code >= 0 ? STATUS_OK : ffmpeg_error(run->file->path, "damaged or cut short", code, err);
 }
 
 /* The frame that is due goes to the sink, upright. */

@@ -298,7 +298,7 @@ static enum status open_video(const char *path, const struct visual_options *opt
 /* Errors of deeper layers do not all know the path. */
 static void name_path(const char *path, struct error *err) {
     size_t length = strlen(path);
-    if (strncmp(err->message, path, length)) error_prefix(err, "%s", path);
+    if (strncmp(err->message, path, length) != 0) error_prefix(err, "%s", path);
 }
 
 enum status visual_read_video(const char *path, const struct visual_options *options, struct visual *visual,
