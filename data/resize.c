@@ -8,6 +8,7 @@
 #endif
 
 #include "base/memory.h"
+#include "data/resize_float.h"
 #include "data/resize_weights.h"
 
 /* Both passes are made of one kernel, which mixes runs of LANES bytes. Down the columns a run lies in a row
@@ -20,9 +21,10 @@ struct resize {
     struct size from, to;
     int channels;
     struct resize_weights across, down;
-    uint8_t *tile;   /* [from.width][channels][LANES] */
-    uint8_t *result; /* [to.width][channels][LANES] */
-    uint8_t *middle; /* between the two passes */
+    uint8_t *tile;              /* [from.width][channels][LANES] */
+    uint8_t *result;            /* [to.width][channels][LANES] */
+    uint8_t *middle;            /* between the two passes */
+    struct resize_float *exact; /* of RESIZE_FLOAT, which uses nothing of the above but the kind */
 };
 
 static bool columns_first(const struct resize *resize) {
@@ -255,6 +257,12 @@ struct resize *resize_new(enum resize_kind kind, struct size from, struct size t
     if (!resize) return NULL;
     *resize = (struct resize){.kind = kind, .from = from, .to = to, .channels = channels};
     if (kind == RESIZE_NEAREST) return resize;
+    if (kind == RESIZE_FLOAT) {
+        resize->exact = resize_float_new(from, to, channels, err);
+        if (resize->exact) return resize;
+        free(resize);
+        return NULL;
+    }
 
     size_t width = (size_t)from.width * (size_t)channels;
     size_t middle = columns_first(resize) ? width * (size_t)to.height
@@ -275,6 +283,7 @@ void resize_free(struct resize *resize) {
     if (!resize) return;
     resize_weights_free(&resize->across);
     resize_weights_free(&resize->down);
+    resize_float_free(resize->exact);
     free(resize->tile);
     free(resize->result);
     free(resize->middle);
@@ -285,6 +294,8 @@ void resize_run(struct resize *resize, const uint8_t *source, size_t source_stri
                 size_t destination_stride) {
     if (resize->kind == RESIZE_NEAREST)
         run_nearest(resize, source, source_stride, destination, destination_stride);
+    else if (resize->kind == RESIZE_FLOAT)
+        resize_float_run(resize->exact, source, source_stride, destination, destination_stride);
     else
         run_bicubic(resize, source, source_stride, destination, destination_stride);
 }

@@ -1,5 +1,5 @@
 /* Bicubic resize of 8-bit pictures, equal bit for bit to the two references: fixed-point weights, the rows
- * first, rounded to 8 bits, then the columns. */
+ * first, rounded to 8 bits, then the columns; and torch's in f32, equal but for rare ties. */
 #ifndef VS2_DATA_RESIZE_H
 #define VS2_DATA_RESIZE_H
 
@@ -12,6 +12,7 @@
 enum resize_kind {
     RESIZE_PILLOW,  /* Pillow's Image.resize(BICUBIC): weights of 22 bits */
     RESIZE_TORCH,   /* torch's bicubic with antialias on bytes: weights of 16 bits in all */
+    RESIZE_FLOAT,   /* torch's in f32: data/resize_float.h */
     RESIZE_NEAREST, /* Pillow's for pictures with a palette */
 };
 

@@ -66,7 +66,7 @@ static enum status qwen_video(const struct visual_options *options, int64_t fram
     double limit = fmax(fmin(options->budget_pixels, shared), trunc(options->min_pixels * 1.05));
     if (options->max_pixels > 0) limit = fmin(limit, options->max_pixels);
     int64_t factor = options->processor.patch * options->processor.merge;
-    return add_qwen(RESIZE_TORCH, factor, options->min_pixels, limit, steps, err);
+    return add_qwen(RESIZE_FLOAT, factor, options->min_pixels, limit, steps, err);
 }
 
 static enum status qwen_image(const struct visual_options *options, struct frame_steps *steps,

@@ -51,22 +51,34 @@ static uint32_t resized_crc(enum resize_kind kind, struct size from, struct size
 }
 
 static void test_references(void **state) {
-    static const enum resize_kind kinds[] = {RESIZE_PILLOW, RESIZE_TORCH, RESIZE_NEAREST};
+    static const enum resize_kind kinds[] = {RESIZE_PILLOW, RESIZE_TORCH, RESIZE_FLOAT, RESIZE_NEAREST};
+    enum { KINDS = sizeof(kinds) / sizeof(kinds[0]), COLUMNS = 4 + KINDS };
     (void)state;
     struct error err;
+    int ties = 0;
     json_t *golden = json_read_file(support_golden("resize.json"), 1 << 20, &err);
     assert_non_null(golden);
     assert_true(json_array_size(golden) >= 50);
     size_t i;
     json_t *row;
     json_array_foreach(golden, i, row) {
-        int64_t values[7];
-        for (size_t k = 0; k < 7; k++) values[k] = json_integer_value(json_array_get(row, k));
+        int64_t values[COLUMNS];
+        for (size_t k = 0; k < COLUMNS; k++) values[k] = json_integer_value(json_array_get(row, k));
         struct size from = {values[0], values[1]};
         struct size to = {values[2], values[3]};
-        for (size_t k = 0; k < 3; k++)
-            assert_int_equal(resized_crc(kinds[k], from, to, (uint32_t)i + 1), values[4 + k]);
+        for (size_t k = 0; k < KINDS; k++) {
+            uint32_t crc = resized_crc(kinds[k], from, to, (uint32_t)i + 1);
+            if (kinds[k] == RESIZE_FLOAT)
+                ties += crc != values[4 + k];
+            else
+                assert_int_equal(crc, values[4 + k]);
+        }
     }
+    /* Without fused instructions the last bit of a sum rounds a few bytes of every third picture the other
+     * way. */
+    if (ties > 0)
+        print_message("f32: %d of %zu pictures are not equal to the byte\n", ties, json_array_size(golden));
+    assert_true(ties <= 45);
     json_decref(golden);
 }
 

@@ -21,6 +21,7 @@ import zlib
 import av
 import numpy as np
 import torch
+import torchvision.transforms.functional as transforms_v1
 import torchvision.transforms.v2.functional as F
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
@@ -294,7 +295,8 @@ def qwen_video(source, fps, most, pixels):
     if pixels:
         limit = min(limit, pixels)
     size = qwen_smart_resize(frames.shape[2], frames.shape[3], 128 * CELL, limit)
-    frames = F.resize(frames, size, interpolation=BICUBIC, antialias=True).float()
+    # The first transforms, as that library has them: in f32, rounded; the second ones differ by up to 2 levels.
+    frames = transforms_v1.resize(frames, size, interpolation=BICUBIC, antialias=True).float()
     made = VIDEO(videos=[frames], return_tensors="pt")
     sample_fps = count / max(total, 1e-6) * source.rate
     return indices, 2 / sample_fps, made["video_grid_thw"][0], made["pixel_values_videos"]
@@ -411,9 +413,11 @@ def resize_cases():
         picture = noise(width, height, 3, i + 1)
         image = Image.fromarray(picture)
         tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
-        tensor = F.resize(tensor, [to_height, to_width], interpolation=BICUBIC, antialias=True)[0]
-        results = [np.asarray(image.resize((to_width, to_height))), tensor.permute(1, 2, 0).contiguous().numpy(),
-                   np.asarray(image.resize((to_width, to_height), Image.NEAREST))]
+        results = [np.asarray(image.resize((to_width, to_height)))]
+        for function in (F.resize, transforms_v1.resize):
+            made = function(tensor, [to_height, to_width], interpolation=BICUBIC, antialias=True)[0]
+            results.append(made.permute(1, 2, 0).contiguous().numpy())
+        results.append(np.asarray(image.resize((to_width, to_height), Image.NEAREST)))
         rows.append([width, height, to_width, to_height, *[zlib.crc32(r.tobytes()) for r in results]])
     return rows
 
