@@ -255,6 +255,7 @@ def main():
     parser.add_argument("--new-tokens", type=int, default=64, help="tokens of the random checkpoints' texts")
     parser.add_argument("--steps", type=int, default=120, help="training steps")
     parser.add_argument("--samples", type=int, default=64, help="samples on one prompt")
+    parser.add_argument("--shape", action="append", choices=[s.name for s in SHAPES], help="only these (default: all)")
     parser.add_argument("--work", type=pathlib.Path, help="folder for the checkpoints (default: a temporary one)")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
@@ -269,6 +270,8 @@ def main():
         full_tokenizer(work)
         files = [work / "tokenizer.json", work / "tokenizer_config.json"]
         for number, shape in enumerate(SHAPES):
+            if arguments.shape and shape.name not in arguments.shape:
+                continue
             shape = dataclasses.replace(shape, seed=arguments.seed + number)
             compare_shape(report, arguments, shape, work, files, template, [clip, *arguments.clip])
     print(f"{report.passed} checks agree, {report.failed} differ")
