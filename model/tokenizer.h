@@ -1,5 +1,10 @@
 /* The tokenizer of Qwen2.5-VL: byte-level BPE over NFC text, with added and special tokens, read from
- * tokenizer.json, or from vocab.json + merges.txt (+ added_tokens.json / tokenizer_config.json). */
+ * tokenizer.json, or from vocab.json + merges.txt (+ added_tokens.json / tokenizer_config.json).
+ *
+ * Ids and texts equal those of Hugging Face's tokenizers 0.22. What a tokenizer.json asks for and this does
+ * not do is an error on loading: another model than BPE, another normalizer than NFC or none, another
+ * pre_tokenizer than Qwen2's, dropout, prefixes and suffixes of words, single_word added tokens. Its
+ * post_processor is not looked at: no tokens are put around a text. */
 #ifndef VS2_MODEL_TOKENIZER_H
 #define VS2_MODEL_TOKENIZER_H
 
