@@ -1,4 +1,4 @@
-"""Fits the polynomials of tensor/cpu/kernels/math.h and prints their coefficients, lowest power first.
+"""Fits the polynomials of tensor/cpu/kernels/ (math.h, attention.c) and prints their coefficients, lowest power first.
 
 Minimax by Lawson's iteration (weighted least squares on Chebyshev nodes, weights multiplied by the errors).
 Usage: python tests/reference/polynomials.py  (numpy)
@@ -55,3 +55,9 @@ show(
     ),
 )
 show("erf: p(a) = -log erfc(a), relative to erf", *fit(lambda a: -log(erfc(a)), lambda a: erfc(a) / erf(a), 1, 4, 7))
+
+# kernels/attention.c
+show(
+    "2^r: 1 + r p(r), relative",
+    *fit(lambda r: np.expm1(r * log(2)) / r, lambda r: abs(r) / 2**r, -0.5, 0.5, 4),
+)

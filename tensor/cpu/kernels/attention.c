@@ -27,6 +27,13 @@ typedef uint16_t four_halves __attribute__((vector_size(8)));
 typedef uint32_t four_words __attribute__((vector_size(16)));
 typedef float four_at __attribute__((vector_size(16), aligned(4), may_alias));
 
+/* Four of the eight elements of a and b; gcc knows clang's name only from version 12 on. */
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (four_words){__VA_ARGS__})
+#endif
+
 static inline vector load_vector(const float *from) {
     return *(const vector_at *)from;
 }
@@ -39,7 +46,7 @@ static inline void store_vector(float *to, vector v) {
 static inline vector exp2_vector(vector x) {
     vector shifted = x + 0x1.8p23f;
     vector r = x - (shifted - 0x1.8p23f);
-    vector p = r * 1.326472731e-03f + 9.671512991e-03f;
+    vector p = r * 1.326472382e-03f + 9.671512991e-03f;
     p = p * r + 5.550733581e-02f;
     p = p * r + 2.402224243e-01f;
     p = p * r + 6.931470037e-01f;
@@ -81,15 +88,15 @@ static inline void pack_keys(float *to, const char *from, size_t row_bytes, enum
             if (k + 1 < keys) b = load_four(row + row_bytes, kind, i);
             if (k + 2 < keys) c = load_four(row + 2 * row_bytes, kind, i);
             if (k + 3 < keys) d = load_four(row + 3 * row_bytes, kind, i);
-            four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-            four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-            four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-            four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            four ab_low = SHUFFLE(a, b, 0, 4, 1, 5);
+            four ab_high = SHUFFLE(a, b, 2, 6, 3, 7);
+            four cd_low = SHUFFLE(c, d, 0, 4, 1, 5);
+            four cd_high = SHUFFLE(c, d, 2, 6, 3, 7);
             float *at = column + i * PANEL;
-            *(four_at *)at = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
-            *(four_at *)(at + PANEL) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
-            *(four_at *)(at + 2 * PANEL) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
-            *(four_at *)(at + 3 * PANEL) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+            *(four_at *)at = SHUFFLE(ab_low, cd_low, 0, 1, 4, 5);
+            *(four_at *)(at + PANEL) = SHUFFLE(ab_low, cd_low, 2, 3, 6, 7);
+            *(four_at *)(at + 2 * PANEL) = SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
+            *(four_at *)(at + 3 * PANEL) = SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
         }
     }
 }
@@ -108,7 +115,7 @@ static inline void pack_values(float *to, const char *from, size_t row_bytes, en
     }
 }
 
-/* ---- Tiles: `rows` and `vectors` are constants once inlined -------------------------------------------- */
+/* ---- Tiles: `rows` and `both` are constants once inlined ----------------------------------------------- */
 
 /* scores[r][j] = q[r] . key[j] for a panel's keys. */
 static inline __attribute__((always_inline)) void score_tile(float *scores, const float *q, const float *key,
@@ -173,21 +180,49 @@ static inline float weigh_row(float *scores, int count, int visible, float *maxi
     return decay[0];
 }
 
-/* A tile's rows against one block of keys. */
-static inline __attribute__((always_inline)) void attend_tile(const float *q, const float *key,
-                                                              const float *value, float *scores,
-                                                              struct attention_state state, int head_dim,
-                                                              int seen, const int *visible, const int rows) {
-    int count = (seen + PANEL - 1) / PANEL * PANEL;
-    for (int j = 0; j < count; j += PANEL) score_tile(scores + j, q, key + j * head_dim, head_dim, rows);
+/* Some rows against one block of packed keys. */
+struct tile {
+    const float *q, *key, *value;
+    float *scores;
+    struct attention_state state;
+    int head_dim;
+    int visible[TILE_ROWS]; /* keys of the block that each row sees */
+    int seen;               /* the most of them */
+};
+
+static inline __attribute__((always_inline)) void attend_tile(struct tile *tile, const int rows) {
+    int count = (tile->seen + PANEL - 1) / PANEL * PANEL;
+    for (int j = 0; j < count; j += PANEL)
+        score_tile(tile->scores + j, tile->q, tile->key + j * tile->head_dim, tile->head_dim, rows);
     float decay[TILE_ROWS];
     for (int r = 0; r < rows; r++)
-        decay[r] = weigh_row(scores + r * KEYS, count, visible[r], &state.maximum[r], &state.sum[r]);
-    int i = 0;
-    for (; i + LANES < head_dim; i += PANEL)
-        value_tile(state.value + i, decay, scores, value + (i / PANEL) * VALUE_PANEL, seen, rows, true);
-    if (i < head_dim)
-        value_tile(state.value + i, decay, scores, value + (i / PANEL) * VALUE_PANEL, seen, rows, false);
+        decay[r] = weigh_row(tile->scores + r * KEYS, count, tile->visible[r], &tile->state.maximum[r],
+                             &tile->state.sum[r]);
+    const float *value = tile->value;
+    float *out = tile->state.value;
+    int left = tile->head_dim;
+    for (; left > LANES; left -= PANEL, out += PANEL, value += VALUE_PANEL)
+        value_tile(out, decay, tile->scores, value, tile->seen, rows, true);
+    if (left > 0) value_tile(out, decay, tile->scores, value, tile->seen, rows, false);
+}
+
+static void attend_rows(struct tile *tile, int rows) {
+    switch (rows) {
+    case 1: attend_tile(tile, 1); break;
+    case 2: attend_tile(tile, 2); break;
+    case 3: attend_tile(tile, 3); break;
+    case 4: attend_tile(tile, 4); break;
+    case 5: attend_tile(tile, 5); break;
+    case 6: attend_tile(tile, 6); break;
+#if defined(__AVX512F__)
+    case 7: attend_tile(tile, 7); break;
+    case 8: attend_tile(tile, 8); break;
+    case 9: attend_tile(tile, 9); break;
+    case 10: attend_tile(tile, 10); break;
+    case 11: attend_tile(tile, 11); break;
+    case 12: attend_tile(tile, 12); break;
+#endif
+    }
 }
 
 /* ---- The table --------------------------------------------------------------------------------------- */
@@ -201,34 +236,29 @@ static void reset(struct attention_state state, int rows, int head_dim) {
     }
 }
 
+/* The height of the next tile: two tiles share evenly what one cannot hold. */
+static int tile_height(int left) {
+    return left <= TILE_ROWS ? left : left < 2 * TILE_ROWS ? (left + 1) / 2 : TILE_ROWS;
+}
+
 /* All rows against the packed keys [first, first + count) of the chunk. */
 static void attend_block(const struct attention_chunk *chunk, struct attention_state state, int first,
                          int count) {
-    const float *key = chunk->scratch, *value = key + KEYS * ATTENTION_WIDTH;
-    float *scores = chunk->scratch + 2 * KEYS * ATTENTION_WIDTH + 1024;
+    struct tile tile = {.key = chunk->scratch, .head_dim = chunk->head_dim};
+    tile.value = tile.key + KEYS * ATTENTION_WIDTH;
+    tile.scores = chunk->scratch + ATTENTION_SCRATCH - 16 * KEYS;
     for (int r = 0, rows; r < chunk->rows; r += rows) {
-        int left = chunk->rows - r, visible[TILE_ROWS], seen = 0;
-        rows = left >= TILE_ROWS ? TILE_ROWS : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        rows = tile_height(chunk->rows - r);
+        tile.seen = 0;
         for (int i = 0; i < rows; i++) {
             int sight = chunk->visible ? chunk->visible[r + i] - first : count;
-            visible[i] = sight < 0 ? 0 : sight > count ? count : sight;
-            seen = visible[i] > seen ? visible[i] : seen;
+            tile.visible[i] = sight < 0 ? 0 : sight > count ? count : sight;
+            tile.seen = tile.visible[i] > tile.seen ? tile.visible[i] : tile.seen;
         }
-        if (!seen) continue;
-        const float *q = chunk->q + r * STRIDE;
-        struct attention_state at = {state.maximum + r, state.sum + r, state.value + r * STRIDE};
-        if (rows == TILE_ROWS)
-            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, TILE_ROWS);
-#if defined(__AVX512F__)
-        else if (rows == 8)
-            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, 8);
-#endif
-        else if (rows == 4)
-            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, 4);
-        else if (rows == 2)
-            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, 2);
-        else
-            attend_tile(q, key, value, scores, at, chunk->head_dim, seen, visible, 1);
+        if (!tile.seen) continue;
+        tile.q = chunk->q + r * STRIDE;
+        tile.state = (struct attention_state){state.maximum + r, state.sum + r, state.value + r * STRIDE};
+        attend_rows(&tile, rows);
     }
 }
 
