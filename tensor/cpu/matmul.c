@@ -12,7 +12,7 @@ enum {
      * promise of exact rows counts. */
     NARROW_ROWS = 64,
     NARROW_COLUMNS = 24, /* a task: whole tiles of every shape that kernels/gemm.c has */
-    PANEL_FLOATS = 1 << 20,
+    PANEL_FLOATS = 1 << 22,
     ACTIVATION_FLOATS = 8 << 20,
     PANEL_MULTIPLE = 64,
 };

@@ -132,8 +132,8 @@ static void odd_sizes(void **state) {
 /* Products of several panels and blocks of rows. */
 static void panels_on(struct bench *bench) {
     static const struct product products[] = {
-        {.shape = {65, 130, 8200}, .a = DTYPE_BF16, .b = DTYPE_BF16, .options = {.transpose_b = true}},
-        {.shape = {66, 70, 8200},
+        {.shape = {65, 66, 33000}, .a = DTYPE_BF16, .b = DTYPE_BF16, .options = {.transpose_b = true}},
+        {.shape = {65, 66, 33000},
          .a = DTYPE_BF16,
          .out = DTYPE_BF16,
          .bias = true,

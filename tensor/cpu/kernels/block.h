@@ -44,4 +44,23 @@ static inline void block_store(void *row, enum dtype kind, int64_t begin, const 
     }
 }
 
+/* The same without copies where there is nothing to convert: elements to read, which lie in `scratch` or in
+ * the row itself; */
+static inline const float *block_read(float *restrict scratch, const void *row, enum dtype kind,
+                                      int64_t begin, int64_t length) {
+    if (kind == DTYPE_F32) return (const float *)row + begin;
+    block_load(scratch, row, kind, begin, length);
+    return scratch;
+}
+
+/* and where to put results, which block_finish then brings to the row. */
+static inline float *block_target(float *scratch, void *row, enum dtype kind, int64_t begin) {
+    return kind == DTYPE_F32 ? (float *)row + begin : scratch;
+}
+
+static inline void block_finish(void *row, enum dtype kind, int64_t begin, const float *scratch,
+                                int64_t length) {
+    if (kind != DTYPE_F32) block_store(row, kind, begin, scratch, length);
+}
+
 #endif

@@ -9,29 +9,32 @@ static void convert_row(void *to, enum dtype to_kind, const void *from, enum dty
     float block[BLOCK];
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
-        block_load(block, from, from_kind, i, length);
-        block_store(to, to_kind, i, block, length);
+        if (to_kind == DTYPE_F32)
+            block_load((float *)to + i, from, from_kind, i, length);
+        else
+            block_store(to, to_kind, i, block_read(block, from, from_kind, i, length), length);
     }
 }
 
 static void add_row(void *to, enum dtype to_kind, const void *from, enum dtype from_kind, int64_t count) {
-    float a[BLOCK], b[BLOCK];
+    float scratch[BLOCK], from_scratch[BLOCK];
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
-        block_load(a, to, to_kind, i, length);
-        block_load(b, from, from_kind, i, length);
+        const float *old = block_read(scratch, to, to_kind, i, length);
+        const float *more = block_read(from_scratch, from, from_kind, i, length);
+        float *sum = block_target(scratch, to, to_kind, i);
 #pragma omp simd
-        for (int64_t j = 0; j < length; j++) a[j] += b[j];
-        block_store(to, to_kind, i, a, length);
+        for (int64_t j = 0; j < length; j++) sum[j] = old[j] + more[j];
+        block_finish(to, to_kind, i, sum, length);
     }
 }
 
 static double sum_squares_row(const void *x, enum dtype kind, int64_t count) {
-    float block[BLOCK];
+    float scratch[BLOCK];
     double total = 0;
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
-        block_load(block, x, kind, i, length);
+        const float *block = block_read(scratch, x, kind, i, length);
         double sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = 0; j < length; j++) sum += (double)block[j] * (double)block[j];
@@ -41,11 +44,11 @@ static double sum_squares_row(const void *x, enum dtype kind, int64_t count) {
 }
 
 static double sum_row(const void *x, enum dtype kind, int64_t count) {
-    float block[BLOCK];
+    float scratch[BLOCK];
     double total = 0;
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
-        block_load(block, x, kind, i, length);
+        const float *block = block_read(scratch, x, kind, i, length);
         double sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = 0; j < length; j++) sum += (double)block[j];
@@ -56,11 +59,11 @@ static double sum_row(const void *x, enum dtype kind, int64_t count) {
 
 /* The mean of squares, for norms: sums in f32 within a block, in double over blocks. */
 static float mean_square(const void *x, enum dtype kind, int64_t count) {
-    float block[BLOCK];
+    float scratch[BLOCK];
     double total = 0;
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
-        block_load(block, x, kind, i, length);
+        const float *block = block_read(scratch, x, kind, i, length);
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = 0; j < length; j++) sum += block[j] * block[j];
@@ -70,81 +73,88 @@ static float mean_square(const void *x, enum dtype kind, int64_t count) {
 }
 
 /* x / rms * weight, rounded to bf16 in between where x was bf16. */
-static inline void scale_block(float *block, float inverse, const float *weight, int64_t length, bool bf16) {
+static inline void scale_block(float *out, const float *x, float inverse, const float *weight, int64_t length,
+                               bool bf16) {
 #pragma omp simd
     for (int64_t i = 0; i < length; i++) {
-        float normal = block[i] * inverse;
-        block[i] = (bf16 ? float_round_bf16(normal) : normal) * weight[i];
+        float normal = x[i] * inverse;
+        out[i] = (bf16 ? float_round_bf16(normal) : normal) * weight[i];
     }
 }
 
 static float rmsnorm_row(void *out, enum dtype out_kind, const void *x, enum dtype kind, const float *weight,
                          int64_t count, float epsilon) {
     float inverse = 1.0f / sqrtf(mean_square(x, kind, count) + epsilon);
-    float block[BLOCK];
+    float scratch[BLOCK];
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
-        block_load(block, x, kind, i, length);
+        const float *block = block_read(scratch, x, kind, i, length);
+        float *result = block_target(scratch, out, out_kind, i);
         if (kind == DTYPE_BF16)
-            scale_block(block, inverse, weight + i, length, true);
+            scale_block(result, block, inverse, weight + i, length, true);
         else
-            scale_block(block, inverse, weight + i, length, false);
-        block_store(out, out_kind, i, block, length);
+            scale_block(result, block, inverse, weight + i, length, false);
+        block_finish(out, out_kind, i, result, length);
     }
     return inverse;
 }
 
-static inline void swiglu_block(float *gate, const float *up, int64_t length, bool bf16) {
+/* silu(gate) * up, the first factor rounded to bf16 where gate was bf16. */
+static inline void swiglu_block(float *out, const float *gate, const float *up, int64_t length, bool bf16) {
 #pragma omp simd
     for (int64_t i = 0; i < length; i++) {
         float silu = math_silu(gate[i]);
-        gate[i] = (bf16 ? float_round_bf16(silu) : silu) * up[i];
+        out[i] = (bf16 ? float_round_bf16(silu) : silu) * up[i];
     }
 }
 
 static void swiglu_row(void *out, enum dtype out_kind, const void *gate, const void *up, enum dtype kind,
                        int64_t count) {
-    float a[BLOCK], b[BLOCK];
+    float scratch[BLOCK], up_scratch[BLOCK];
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
-        block_load(a, gate, kind, i, length);
-        block_load(b, up, kind, i, length);
+        const float *a = block_read(scratch, gate, kind, i, length);
+        const float *b = block_read(up_scratch, up, kind, i, length);
+        float *result = block_target(scratch, out, out_kind, i);
         if (kind == DTYPE_BF16)
-            swiglu_block(a, b, length, true);
+            swiglu_block(result, a, b, length, true);
         else
-            swiglu_block(a, b, length, false);
-        block_store(out, out_kind, i, a, length);
+            swiglu_block(result, a, b, length, false);
+        block_finish(out, out_kind, i, result, length);
     }
 }
 
 static void gelu_row(void *out, enum dtype out_kind, const void *x, enum dtype kind, int64_t count) {
-    float block[BLOCK];
+    float scratch[BLOCK];
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
-        block_load(block, x, kind, i, length);
+        const float *block = block_read(scratch, x, kind, i, length);
+        float *result = block_target(scratch, out, out_kind, i);
 #pragma omp simd
-        for (int64_t j = 0; j < length; j++) block[j] = math_gelu(block[j]);
-        block_store(out, out_kind, i, block, length);
+        for (int64_t j = 0; j < length; j++) result[j] = math_gelu(block[j]);
+        block_finish(out, out_kind, i, result, length);
     }
 }
 
 static void rope_row(void *x, enum dtype kind, const float *cosine, const float *sine, float sign, int heads,
                      int64_t half) {
-    float a[BLOCK], b[BLOCK];
-    for (int head = 0; head < heads; head++) {
-        int64_t first = 2 * half * head, second = first + half;
+    float first_scratch[BLOCK], second_scratch[BLOCK];
+    for (int64_t first = 0; first < 2 * half * heads; first += 2 * half) {
+        int64_t second = first + half;
         for (int64_t i = 0; i < half; i += BLOCK) {
             int64_t length = block_length(i, half);
-            block_load(a, x, kind, first + i, length);
-            block_load(b, x, kind, second + i, length);
+            block_read(first_scratch, x, kind, first + i, length);
+            block_read(second_scratch, x, kind, second + i, length);
+            float *a = block_target(first_scratch, x, kind, first + i);
+            float *b = block_target(second_scratch, x, kind, second + i);
 #pragma omp simd
             for (int64_t j = 0; j < length; j++) {
                 float c = cosine[i + j], s = sign * sine[i + j], u = a[j], v = b[j];
                 a[j] = u * c - v * s;
                 b[j] = v * c + u * s;
             }
-            block_store(x, kind, first + i, a, length);
-            block_store(x, kind, second + i, b, length);
+            block_finish(x, kind, first + i, a, length);
+            block_finish(x, kind, second + i, b, length);
         }
     }
 }
