@@ -126,8 +126,8 @@ static void rotary_on(struct bench *bench) {
     for (int t = 0; t < TOKENS; t++) {
         for (int i = 0; i < HALF; i++) {
             float angle = (float)positions[axes[i] * TOKENS + t] * frequencies[i];
-            cosines[t * HALF + i] = cos(angle);
-            sines[t * HALF + i] = sin(angle);
+            cosines[t * HALF + i] = cos((double)angle);
+            sines[t * HALF + i] = sin((double)angle);
         }
     }
     struct tensor cosine = arena_tensor(&bench->arena, DTYPE_F32, TOKENS, HALF);

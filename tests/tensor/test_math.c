@@ -61,7 +61,7 @@ static void activations(void **state) {
     for (uint64_t bits = 0; bits <= UINT32_MAX; bits += STRIDE) {
         float x = float_from_bits((uint32_t)bits);
         if (fabsf(x) < 1e30f)
-            assert_true(fabs(math_gelu(x) - exact_gelu(x)) <= 2.5 * 0x1p-24 * fabs(x) + 1e-44);
+            assert_true(fabs(math_gelu(x) - exact_gelu(x)) <= 2.5 * 0x1p-24 * fabs((double)x) + 1e-44);
     }
 }
 
