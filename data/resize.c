@@ -42,19 +42,18 @@ static inline uint8_t to_byte(int32_t sum, int precision) {
     return (uint8_t)value;
 }
 
-/* `length` bytes of output i; those of input k lie at source + k * step. */
+/* `length` bytes, at most LANES, of output i; those of input k lie at source + k * step. */
 static inline void mix_some(const struct resize_weights *weights, int64_t i, const uint8_t *source,
                             size_t step, uint8_t *to, size_t length) {
     const int16_t *low = weights->low + i * weights->taps;
     const int16_t *high = weights->high ? weights->high + i * weights->taps : NULL;
-    for (size_t lane = 0; lane < length; lane++) {
-        int32_t sum = 1 << (weights->precision - 1);
-        for (int32_t k = 0; k < weights->counts[i]; k++) {
-            int32_t weight = low[k] + (high ? high[k] * (1 << RESIZE_HIGH_SHIFT) : 0);
-            sum += weight * source[(size_t)k * step + lane];
-        }
-        to[lane] = to_byte(sum, weights->precision);
+    int32_t sums[LANES];
+    for (size_t lane = 0; lane < length; lane++) sums[lane] = 1 << (weights->precision - 1);
+    for (int32_t k = 0; k < weights->counts[i]; k++) {
+        int32_t weight = low[k] + (high ? high[k] * (1 << RESIZE_HIGH_SHIFT) : 0);
+        for (size_t lane = 0; lane < length; lane++) sums[lane] += weight * source[(size_t)k * step + lane];
     }
+    for (size_t lane = 0; lane < length; lane++) to[lane] = to_byte(sums[lane], weights->precision);
 }
 
 #if defined(__SSE2__)

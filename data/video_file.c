@@ -104,6 +104,8 @@ static void probe_rotation(struct video_file *file) {
     if (!isfinite(clockwise)) return;
     double quarters = clockwise / 90.0;
     if (fabs(quarters - rint(quarters)) > 0.01) return;
+    /* The matrix mirrors after the turn, picture_turn before it. */
+    if (mirror) quarters = -quarters;
     file->quarters = ((int)rint(quarters) % 4 + 4) % 4;
     file->mirror = mirror;
 }

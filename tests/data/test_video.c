@@ -176,6 +176,65 @@ static void test_info(void **state) {
     video_close(video);
 }
 
+/* A copy of the first frame. */
+static enum status keep(void *context, int64_t index, const struct picture *picture, struct error *err) {
+    (void)index;
+    return picture_turn(picture, 0, false, context, err);
+}
+
+static void first_frame(const char *path, struct picture *picture) {
+    struct error err = {{0}};
+    struct video *video;
+    struct video_options options = {.threads = 1};
+    const int64_t first = 0;
+    if (video_open(path, &options, &video, &err)) fail_msg("%s", err.message);
+    if (video_decode(video, &first, 1, keep, picture, NULL, &err)) fail_msg("%s", err.message);
+    video_close(video);
+}
+
+/* All eight ways to show a frame, as matrices of the MP4's track: (x, y) of the stored frame goes to
+ * (x, y) * matrix, and the result is moved to where it can be seen. */
+static void test_orientations(void **state) {
+    static const int matrices[][4] = {{1, 0, 0, 1},  {-1, 0, 0, 1}, {1, 0, 0, -1}, {-1, 0, 0, -1},
+                                      {0, 1, -1, 0}, {0, -1, 1, 0}, {0, 1, 1, 0},  {0, -1, -1, 0}};
+    (void)state;
+    struct error err;
+    struct picture stored;
+    char *data;
+    size_t size;
+    first_frame(support_golden("bframes.mp4"), &stored);
+    assert_int_equal(file_read(support_golden("bframes.mp4"), 1 << 24, &data, &size, &err), STATUS_OK);
+    char *track = memmem(data, size, "tkhd", 4);
+    assert_non_null(track);
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+        const int *matrix = matrices[i];
+        for (int k = 0; k < 4; k++) {
+            char *cell = track + 44 + 4 * (k + k / 2);
+            memset(cell, matrix[k] < 0 ? 0xff : 0, 2);
+            cell[1] = (char)matrix[k];
+            memset(cell + 2, 0, 2);
+        }
+        struct picture shown;
+        const char *path = scratch_path("turned.mp4");
+        assert_int_equal(file_write(path, data, size, &err), STATUS_OK);
+        first_frame(path, &shown);
+        bool across = matrix[0] == 0;
+        assert_int_equal(shown.size.width, across ? stored.size.height : stored.size.width);
+        for (int64_t y = 0; y < stored.size.height; y++)
+            for (int64_t x = 0; x < stored.size.width; x++) {
+                int64_t u = matrix[0] * x + matrix[2] * y;
+                int64_t v = matrix[1] * x + matrix[3] * y;
+                if (matrix[0] + matrix[2] < 0) u += shown.size.width - 1;
+                if (matrix[1] + matrix[3] < 0) v += shown.size.height - 1;
+                assert_memory_equal(shown.pixels + (size_t)v * shown.stride + (size_t)u * 3,
+                                    stored.pixels + (size_t)y * stored.stride + (size_t)x * 3, 3);
+            }
+        picture_free(&shown);
+    }
+    picture_free(&stored);
+    free(data);
+}
+
 /* ---- what is wrong ---- */
 
 static void expect_error(const char *path, const char *words) {
@@ -328,10 +387,15 @@ static void test_damage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_needed_frames), cmocka_unit_test(test_sink_failure),
-        cmocka_unit_test(test_info),          cmocka_unit_test(test_wrong_files),
-        cmocka_unit_test(test_cut_files),     cmocka_unit_test(test_absurd_sizes),
-        cmocka_unit_test(test_one_frame),     cmocka_unit_test(test_stated_frames_only),
+        cmocka_unit_test(test_needed_frames),
+        cmocka_unit_test(test_sink_failure),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_orientations),
+        cmocka_unit_test(test_wrong_files),
+        cmocka_unit_test(test_cut_files),
+        cmocka_unit_test(test_absurd_sizes),
+        cmocka_unit_test(test_one_frame),
+        cmocka_unit_test(test_stated_frames_only),
         cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
