@@ -195,9 +195,20 @@ static void check_sample(struct sample_arguments s) {
             (s.distribution.dtype == DTYPE_F32 && has_shape(s.distribution, rows, vocab)));
 }
 
+/* Written so that NaN is out of range too. */
+static bool in_range(const struct sampling *s) {
+    return s->temperature >= 0 && s->top_k >= 0 && s->top_p >= 0 && s->top_p <= 1 && s->min_p >= 0 &&
+           s->min_p <= 1 && s->repetition_penalty > 0;
+}
+
 void sample_tokens(struct device *device, struct sample_arguments arguments) {
     if (device->failed) return;
     check_sample(arguments);
     if (is_empty(arguments.logits)) return;
+    for (int64_t r = 0; r < arguments.logits.rows; r++) {
+        if (in_range(&arguments.rules[r])) continue;
+        device_fail(device, "sample_tokens: row %lld: a sampling setting is out of range", (long long)r);
+        return;
+    }
     device->backend->sample_tokens(device, arguments);
 }

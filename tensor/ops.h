@@ -123,13 +123,13 @@ void reduce_sum_squares(struct device *device, struct tensor out, struct tensor 
 /* ---- Sampling ---------------------------------------------------------------------------------------- */
 
 /* How one row's next token is drawn, in Hugging Face's order: repetition penalty, temperature, top-k, top-p,
- * min-p, softmax, draw. */
+ * min-p, softmax, draw. A setting out of its range fails the device. */
 struct sampling {
     float temperature;        /* 0: greedy, the first largest logit after the repetition penalty */
-    int32_t top_k;            /* 0: off */
-    double top_p;             /* 1: off; as typed: the reference compares with 1 - top_p in f32 */
-    float min_p;              /* 0: off */
-    float repetition_penalty; /* 1: off; applies to tokens in the row's `seen` set */
+    int32_t top_k;            /* at least 0; 0: off */
+    double top_p;             /* 0 to 1; 1: off; as typed: the reference compares with 1 - top_p in f32 */
+    float min_p;              /* 0 to 1; 0: off */
+    float repetition_penalty; /* above 0; 1: off; applies to tokens in the row's `seen` set */
     uint64_t seed;            /* the draw is keyed by seed, stream, sample and position (base/random.h) */
     uint32_t stream, sample;
     uint64_t position;

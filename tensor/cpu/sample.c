@@ -112,11 +112,11 @@ static struct ranked select_cut(struct ranked *list, int64_t count, double sum, 
     }
 }
 
-/* The lowest candidate at which the sum of weights from the lowest on exceeds
- * `limit` parts of `total`; else the highest. */
-static struct ranked find_cut(const struct candidates *c, const struct sample_kernels *kernels, double total,
-                              float limit) {
-    double masses[SAMPLE_BINS] = {0}, sum = 0;
+/* The lowest candidate at which the sum of weights, from `sum` and the lowest on, exceeds `limit` parts of
+ * `total`; else the highest. */
+static struct ranked find_cut(const struct candidates *c, const struct sample_kernels *kernels, double sum,
+                              double total, float limit) {
+    double masses[SAMPLE_BINS] = {0};
     kernels->bin(c->bin, c->value, c->count, c->largest);
     for (int64_t i = 0; i < c->count; i++) masses[c->bin[i]] += (double)c->weight[i];
     int bin = SAMPLE_BINS - 1;
@@ -128,25 +128,36 @@ static struct ranked find_cut(const struct candidates *c, const struct sample_ke
     return select_cut(c->list, count, sum, total, limit);
 }
 
+/* A logit that at least k of the candidates reach, found fast: the k-th largest of the largest logits of
+ * stretches. -inf where stretches would be too short to pay. */
+static float reached_by(const struct candidates *c, const struct sample_kernels *kernels, int64_t k) {
+    int64_t length = c->count / (4 * k), stretches = 0;
+    if (length < 16) return -INFINITY;
+    for (int64_t i = 0; i + length <= c->count; i += length, stretches++) {
+        float largest = kernels->largest(c->value + i, length);
+        c->list[stretches] = (struct ranked){largest, 1, (int32_t)stretches};
+    }
+    return select_cut(c->list, stretches, 0, 1, (float)(stretches - k)).value;
+}
+
 /* Keeps the k largest and what equals the k-th. */
 static void filter_top_k(struct candidates *c, const struct sample_kernels *kernels, int64_t k) {
     if (k >= c->count) return;
+    keep_from(c, reached_by(c, kernels, k), INT32_MAX);
     for (int64_t i = 0; i < c->count; i++) c->weight[i] = 1;
-    struct ranked cut = find_cut(c, kernels, 1, (float)(c->count - k));
+    struct ranked cut = find_cut(c, kernels, 0, 1, (float)(c->count - k));
     keep_from(c, cut.value, INT32_MAX);
 }
 
-/* Drops the lowest as long as their probabilities sum to at most 1 - top_p, never the highest. */
-static void filter_top_p(struct candidates *c, const struct sample_kernels *kernels, double top_p) {
-    struct ranked cut = find_cut(c, kernels, c->total, (float)(1 - top_p));
-    keep_from(c, cut.value, cut.id);
-}
-
-/* Keeps what is at least min_p times as likely as the likeliest, whose weight is 1. */
-static void filter_min_p(struct candidates *c, float min_p) {
+/* Keeps what has at least that weight. All are moved, and counted or not: as weights come in any order, a
+ * branch would often be guessed wrong. */
+static void keep_likely(struct candidates *c, double weight) {
     int64_t kept = 0;
-    for (int64_t i = 0; i < c->count; i++)
-        if (c->weight[i] >= min_p) move_candidate(c, kept++, i);
+    for (int64_t i = 0; i < c->count; i++) {
+        bool keep = (double)c->weight[i] >= weight;
+        move_candidate(c, kept, i);
+        kept += keep;
+    }
     c->count = kept;
     c->filtered = true;
 }
@@ -155,6 +166,21 @@ static double total_weight(const struct candidates *c) {
     double total = 0;
     for (int64_t i = 0; i < c->count; i++) total += (double)c->weight[i];
     return total;
+}
+
+/* Drops the lowest as long as their probabilities sum to at most 1 - top_p, never the highest. Those that
+ * would not reach that sum if all were like them go first, without being ranked. */
+static void filter_top_p(struct candidates *c, const struct sample_kernels *kernels, double top_p) {
+    keep_likely(c, 0.999 * (1 - top_p) * c->total / (double)c->count);
+    struct ranked cut = find_cut(c, kernels, c->total - total_weight(c), c->total, (float)(1 - top_p));
+    keep_from(c, cut.value, cut.id);
+    c->total = total_weight(c);
+}
+
+/* Keeps what is at least min_p times as likely as the likeliest, whose weight is 1. */
+static void filter_min_p(struct candidates *c, float min_p) {
+    keep_likely(c, (double)min_p);
+    c->total = total_weight(c);
 }
 
 static void penalise(struct candidates *c, const uint32_t *seen, float penalty) {
@@ -180,14 +206,8 @@ static bool apply_rules(struct candidates *c, const struct sample_kernels *kerne
     if (cut) filter_top_k(c, kernels, rules->top_k);
     if (penalised || heated || cut) c->total = kernels->weigh(c->weight, c->value, c->count, c->largest);
     if (greedy) return true;
-    if (rules->top_p < 1) {
-        filter_top_p(c, kernels, rules->top_p);
-        c->total = total_weight(c);
-    }
-    if (rules->min_p > 0) {
-        filter_min_p(c, rules->min_p);
-        c->total = total_weight(c);
-    }
+    if (rules->top_p < 1) filter_top_p(c, kernels, rules->top_p);
+    if (rules->min_p > 0) filter_min_p(c, rules->min_p);
     return true;
 }
 

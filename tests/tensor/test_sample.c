@@ -179,6 +179,9 @@ static void filters_a_large_vocabulary(void **state) {
         {.temperature = 1.5f, .top_p = 0.99, .min_p = 0.02f},
         {.temperature = 1, .top_p = 1, .top_k = 29990},
         {.temperature = 0.02f, .top_p = 0.99999, .top_k = 20000},
+        {.temperature = 1, .top_p = 1, .top_k = 50},
+        {.temperature = 0.8f, .top_p = 0.9, .top_k = 1},
+        {.temperature = 1, .top_p = 0},
     };
     for (int bf16 = 0; bf16 < 2; bf16++) {
         for (int i = 0; i < VOCAB; i++) {
@@ -376,6 +379,28 @@ static void a_watched_token_out_of_range_fails_the_device(void **state) {
     }
 }
 
+static void settings_out_of_range_fail_the_device(void **state) {
+    (void)state;
+    struct sampling wrong[8];
+    for (size_t i = 0; i < 8; i++) wrong[i] = plain;
+    wrong[0].temperature = -1, wrong[1].temperature = NAN, wrong[2].top_k = -1, wrong[3].top_p = 1.5;
+    wrong[4].top_p = -0.5, wrong[5].min_p = 1.5f, wrong[6].min_p = NAN, wrong[7].repetition_penalty = 0;
+    for (size_t i = 0; i < 8; i++) {
+        struct bench bench;
+        struct error err;
+        struct sampling rules[2] = {plain, wrong[i]};
+        bench_open(&bench, "cpu");
+        struct sample_arguments s = {.rules = rules};
+        s.logits = arena_tensor(&bench.arena, DTYPE_F32, 2, 5);
+        s.logprob = arena_tensor(&bench.arena, DTYPE_F32, 1, 2);
+        s.token = arena_tensor(&bench.arena, DTYPE_I32, 1, 2);
+        sample_tokens(&bench.device, s);
+        assert_int_equal(device_synchronize(&bench.device, &err), STATUS_FAILED);
+        assert_non_null(strstr(err.message, "row 1"));
+        bench_close(&bench);
+    }
+}
+
 /* Allocations still to succeed, below 0: all. */
 static int allocations = -1;
 
@@ -417,6 +442,7 @@ int main(void) {
         cmocka_unit_test(greedy_takes_the_first_largest),
         cmocka_unit_test(rows_that_are_no_distribution),
         cmocka_unit_test(a_watched_token_out_of_range_fails_the_device),
+        cmocka_unit_test(settings_out_of_range_fail_the_device),
         cmocka_unit_test(without_memory_the_device_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
