@@ -36,8 +36,8 @@ struct option_spec {
     const char *help;     /* one sentence, no full stop */
     const char *standard; /* the default in words, shown in the help, or NULL */
     enum option_kind kind;
-    size_t offset; /* of the member in the settings */
     bool required;
+    size_t offset;              /* of the member in the settings */
     double low, high;           /* range of numbers, both included; both 0: any */
     const char *const *choices; /* words of a choice, ending with NULL */
 };

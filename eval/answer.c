@@ -522,6 +522,7 @@ static struct choice last_set(const struct entries *entries, enum form form, boo
 /* The last complete set, of the most formal entries that give one. A stray entry shifts one of the two ways
  * of cutting; the closer set is the one that was written together. */
 static struct choice choose_complete(const struct entries *entries) {
+    if (entries->count < DIMENSIONS) return (struct choice){{-1, -1, -1}, false};
     for (enum form form = FORM_STRICT; form < FORMS; form++) {
         struct choice forward = last_set(entries, form, false), backward = last_set(entries, form, true);
         if (!forward.complete && !backward.complete) continue;

@@ -44,10 +44,10 @@ static size_t decode(const char *text, size_t length, uint32_t *code) {
 }
 
 enum status folded_make(const char *text, size_t length, struct folded *folded, struct error *err) {
-    *folded = (struct folded){.code = memory_new(length, sizeof(uint32_t), "the answer", err)};
-    if (folded->code) folded->copy = memory_new(length, sizeof(uint32_t), "the answer", err);
-    if (folded->copy) folded->offset = memory_new(length + 1, sizeof(size_t), "the answer", err);
-    if (!folded->offset) {
+    *folded = (struct folded){0};
+    if (!(folded->code = memory_new(length, sizeof(uint32_t), "the answer", err)) ||
+        !(folded->copy = memory_new(length, sizeof(uint32_t), "the answer", err)) ||
+        !(folded->offset = memory_new(length + 1, sizeof(size_t), "the answer", err))) {
         folded_free(folded);
         return STATUS_FAILED;
     }

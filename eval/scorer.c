@@ -95,8 +95,6 @@ static enum status start_reading(struct scorer *scorer, struct error *err) {
     struct prefetch_limits limits = {
         .threads = cores > 4 ? (int)cores / 4 : 1, .ahead = 4, .max_bytes = MOST_WAITING_BYTES};
     if (limits.ahead < 2 * limits.threads) limits.ahead = 2 * limits.threads;
-    /* The published inference tells the processor the wanted rate, not the one that came out, and for the
-     * positions in time that matters; LLaMA-Factory tells the rate that came out. */
     struct visual_options *visual = &scorer->settings.visual;
     visual->threads = scorer->jobs->count > 1 ? 1 : 0; /* one video alone gets every core */
     enum status status = patch_config_read(scorer->folder, true, &visual->processor, err);
@@ -234,6 +232,8 @@ static enum status submit(struct scorer *scorer, int64_t job, struct error *err)
     if (!scorer->engine && (status = make_engine(scorer, task, err)) != STATUS_OK) return status;
     const struct visual *visual = &task->visual;
     struct visual_grid grid = {visual->grid[0], visual->grid[1], visual->grid[2], visual->second_per_grid};
+    /* The published inference tells the processor the wanted rate of frames, which sets the positions in
+     * time; LLaMA-Factory tells the rate that came out. */
     if (strcmp(visual_policy_name(settings->visual.policy), "qwen") == 0)
         grid.second_per_grid = (double)settings->visual.processor.temporal / settings->visual.fps;
     task->patches[0] = visual->patches;
