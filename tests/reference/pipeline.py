@@ -15,6 +15,9 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLVideoProcessor
+from transformers.utils import logging
+
+logging.disable_progress_bar()
 
 CELL = 28  # pixels a side of a merged patch
 CHAT = (
