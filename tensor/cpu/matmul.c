@@ -160,7 +160,8 @@ void cpu_matmul(struct device *device, struct tensor out, struct tensor a, struc
         matmul_nothing(device, out, options);
     else if (linear && out.rows <= (native ? MATMUL_EXACT_ROWS : NARROW_ROWS))
         matmul_narrow(device, out, a, b, options);
-    else if (native || (a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32 && out.dtype == DTYPE_F32))
+    else if ((native && onednn_takes(cpu_state(device)->onednn, out, a, b, options)) ||
+             (a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32 && out.dtype == DTYPE_F32))
         onednn_product(device, out, a, b, options);
     else
         matmul_panels(device, out, a, b, options);

@@ -157,6 +157,12 @@ static struct product_key key_of(struct tensor out, struct tensor a, struct tens
     return key;
 }
 
+bool onednn_takes(struct onednn *onednn, struct tensor out, struct tensor a, struct tensor b,
+                  struct matmul_options options) {
+    const struct product_key key = key_of(out, a, b, options);
+    return product_find(onednn, &key) != NULL;
+}
+
 enum status onednn_matmul(struct onednn *onednn, struct tensor out, struct tensor a, struct tensor b,
                           struct matmul_options options, struct error *err) {
     const struct product_key key = key_of(out, a, b, options);

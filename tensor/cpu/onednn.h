@@ -17,6 +17,10 @@ void onednn_close(struct onednn *onednn);
 /* Whether this processor multiplies bf16 by bf16 on units of its own (AVX-512 BF16, AMX). */
 bool onednn_has_bf16(void);
 
+/* Whether oneDNN takes this product; it is then made, and onednn_matmul finds it. */
+bool onednn_takes(struct onednn *onednn, struct tensor out, struct tensor a, struct tensor b,
+                  struct matmul_options options);
+
 /* matmul() of tensor/ops.h for a and b of the same type; out is f32, or of that type too. */
 enum status onednn_matmul(struct onednn *onednn, struct tensor out, struct tensor a, struct tensor b,
                           struct matmul_options options, struct error *err);
