@@ -28,9 +28,6 @@ enum status bench_rows_read(const char *path, const char *media_dir, struct benc
                             struct error *err);
 void bench_rows_free(struct bench_rows *rows);
 
-/* Seconds on a steady clock. */
-double bench_now(void);
-
 /* The largest resident memory of this process so far, in bytes. */
 size_t bench_peak_memory(void);
 

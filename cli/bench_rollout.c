@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "cli/bench.h"
 #include "cli/options.h"
@@ -141,9 +142,9 @@ static enum status prepare_item(struct bench *bench, const struct bench_row *row
     options.fps = bench->settings->fps;
     options.max_frames = bench->settings->max_frames;
     options.max_pixels = (double)bench->settings->max_pixels;
-    double start = bench_now();
+    double start = clock_seconds();
     if (visual_read_video(row->video, &options, &item->visual, err)) return STATUS_FAILED;
-    bench->video_seconds += bench_now() - start;
+    bench->video_seconds += clock_seconds() - start;
     const struct visual *visual = &item->visual;
     item->grid =
         (struct visual_grid){visual->grid[0], visual->grid[1], visual->grid[2], visual->second_per_grid};
@@ -178,7 +179,7 @@ static int64_t cache_tokens(const struct bench *bench) {
 }
 
 static enum status load(struct bench *bench, struct error *err) {
-    double start = bench_now();
+    double start = clock_seconds();
     const struct settings *settings = bench->settings;
     enum status status = device_open(settings->device, &bench->device, err);
     if (!status)
@@ -189,7 +190,7 @@ static enum status load(struct bench *bench, struct error *err) {
     bench->tokenizer = tokenizer_load(folder, err);
     free(folder);
     if (!bench->tokenizer) return STATUS_FAILED;
-    bench->load_seconds = bench_now() - start;
+    bench->load_seconds = clock_seconds() - start;
     return STATUS_OK;
 }
 
@@ -206,7 +207,7 @@ static enum status measure(struct bench *bench, struct error *err) {
                                    .cache_tokens = cache_tokens(bench)};
     bench->engine = engine_create(&bench->model, &limits, err);
     if (!bench->engine) return STATUS_FAILED;
-    double start = bench_now();
+    double start = clock_seconds();
     for (size_t i = 0; i < bench->rows.count; i++) {
         struct generate_request request = request_of(bench, i);
         uint64_t id;
@@ -216,7 +217,7 @@ static enum status measure(struct bench *bench, struct error *err) {
         }
     }
     if (engine_run(bench->engine, &bench->results, err)) return STATUS_FAILED;
-    bench->seconds = bench_now() - start;
+    bench->seconds = clock_seconds() - start;
     bench->peak_memory = bench_peak_memory();
     return STATUS_OK;
 }

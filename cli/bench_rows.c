@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -11,12 +10,6 @@
 #include "cli/bench.h"
 
 enum { MAX_FILE = 1 << 30 };
-
-double bench_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 size_t bench_peak_memory(void) {
     struct rusage usage = {0};

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "cli/bench.h"
 #include "cli/options.h"
@@ -121,7 +122,7 @@ static enum status measure(struct job *job, int64_t count, int threads, struct t
                            struct error *err) {
     struct prefetch_work work = {.context = job, .make = make, .release = release};
     struct prefetch_limits limits = {.threads = threads};
-    double start = bench_now();
+    double start = clock_seconds();
     struct prefetch *prefetch = prefetch_start(&work, count, &limits, err);
     if (!prefetch) return STATUS_FAILED;
     enum status status = STATUS_OK;
@@ -134,7 +135,7 @@ static enum status measure(struct job *job, int64_t count, int threads, struct t
         totals->patches += visual->rows;
         release(job, result);
     }
-    totals->seconds = bench_now() - start;
+    totals->seconds = clock_seconds() - start;
     prefetch_stop(prefetch);
     return status;
 }

@@ -25,6 +25,7 @@ struct visual_policy {
                                struct error *err);
     bool trusts_header;    /* takes the container's number of frames */
     bool folder_is_images; /* a folder's pictures are sized as still pictures */
+    bool tells_wish;       /* inference is told the wanted rate of frames, not the one that came out */
 };
 
 /* ---- the policies ---- */
@@ -105,7 +106,8 @@ static const struct visual_policy policies[] = {
      .choose = frames_qwen,
      .video_steps = qwen_video,
      .image_steps = qwen_image,
-     .folder_is_images = true},
+     .folder_is_images = true,
+     .tells_wish = true},
 };
 
 enum { POLICY_COUNT = sizeof policies / sizeof *policies };
@@ -116,10 +118,6 @@ const struct visual_policy *visual_policy_find(const char *name) {
     for (int i = 0; i < POLICY_COUNT; i++)
         if (!strcmp(policies[i].name, name)) return &policies[i];
     return NULL;
-}
-
-const char *visual_policy_name(const struct visual_policy *policy) {
-    return policy->name;
 }
 
 struct visual_options visual_options_default(const struct visual_policy *policy) {
@@ -165,6 +163,9 @@ static enum status choose_frames(const struct visual_options *options, const str
     else
         visual->sample_fps = (double)count / (double)total * source.rate;
     visual->second_per_grid = (double)options->processor.temporal / visual->sample_fps;
+    visual->inference_second_per_grid = options->policy->tells_wish
+                                            ? (double)options->processor.temporal / options->fps
+                                            : visual->second_per_grid;
     return STATUS_OK;
 }
 
@@ -354,8 +355,11 @@ enum status visual_read_image(const char *path, const struct visual_options *opt
                               struct error *err) {
     struct picture picture = {0};
     struct cutting cutting = {.options = options, .visual = visual, .image = true, .expected = 1};
-    *visual =
-        (struct visual){.second_per_grid = 1.0, .sample_fps = 1.0, .source_frames = 1, .source_rate = 1.0};
+    *visual = (struct visual){.second_per_grid = 1.0,
+                              .inference_second_per_grid = 1.0,
+                              .sample_fps = 1.0,
+                              .source_frames = 1,
+                              .source_rate = 1.0};
     enum status status = picture_read(path, &picture, err);
     if (!status) status = cut_frame(&cutting, 0, &picture, err);
     if (!status) status = end(&cutting, err);

@@ -22,8 +22,7 @@
  * ships it). */
 struct visual_policy;
 const struct visual_policy *visual_policy_find(const char *name); /* NULL: there is none of that name */
-const char *visual_policy_name(const struct visual_policy *policy);
-extern const char *const visual_policy_names[]; /* ends with NULL */
+extern const char *const visual_policy_names[];                   /* ends with NULL */
 
 struct visual_options {
     const struct visual_policy *policy;
@@ -47,14 +46,15 @@ struct visual_options {
 struct visual_options visual_options_default(const struct visual_policy *policy);
 
 struct visual {
-    float *patches;         /* [rows, columns]; NULL after visual_measure_video */
-    int64_t rows;           /* grid[0] * grid[1] * grid[2] */
-    int64_t columns;        /* 1176 */
-    int64_t grid[3];        /* time, height, width in patches */
-    int64_t tokens;         /* rows / merge^2: pads in the prompt */
-    double second_per_grid; /* seconds of a temporal patch; 1 for a still picture */
-    double sample_fps;      /* frames taken a second */
-    int64_t *indices;       /* frames of the video, before an odd last one is doubled */
+    float *patches;                   /* [rows, columns]; NULL after visual_measure_video */
+    int64_t rows;                     /* grid[0] * grid[1] * grid[2] */
+    int64_t columns;                  /* 1176 */
+    int64_t grid[3];                  /* time, height, width in patches */
+    int64_t tokens;                   /* rows / merge^2: pads in the prompt */
+    double second_per_grid;           /* seconds of a temporal patch; 1 for a still picture */
+    double inference_second_per_grid; /* what the policy's published inference takes for it */
+    double sample_fps;                /* frames taken a second */
+    int64_t *indices;                 /* frames of the video, before an odd last one is doubled */
     int64_t index_count;
     int64_t source_frames; /* of the whole video */
     double source_duration, source_rate;

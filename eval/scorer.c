@@ -3,9 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "data/prefetch.h"
 #include "eval/query.h"
@@ -47,12 +47,6 @@ struct scorer {
     double start;
 };
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 struct scorer_settings scorer_settings_default(void) {
     return (struct scorer_settings){
         .device = "auto",
@@ -74,7 +68,7 @@ struct scorer_settings scorer_settings_default(void) {
 static enum status read_video(void *context, int64_t item, void **result, size_t *bytes, struct error *err) {
     struct scorer *scorer = context;
     struct task *task = &scorer->tasks[item];
-    task->start = now();
+    task->start = clock_seconds();
     enum status status =
         visual_read_video(scorer->jobs->list[item].video, &scorer->settings.visual, &task->visual, err);
     if (status != STATUS_OK) return status;
@@ -148,7 +142,7 @@ enum status scorer_open(const struct scorer_settings *settings, const struct sco
     if (!scorer) return STATUS_FAILED;
     scorer->settings = *settings;
     scorer->jobs = jobs;
-    scorer->start = now();
+    scorer->start = clock_seconds();
     scorer->progress.jobs = (int64_t)jobs->count;
     if (!(scorer->tasks = memory_new(jobs->count, sizeof *scorer->tasks, "scoring", err)) ||
         !(scorer->job_of_request = memory_new(jobs->count, sizeof *scorer->job_of_request, "scoring", err)) ||
@@ -231,11 +225,8 @@ static enum status submit(struct scorer *scorer, int64_t job, struct error *err)
     if (status != STATUS_OK) return status;
     if (!scorer->engine && (status = make_engine(scorer, task, err)) != STATUS_OK) return status;
     const struct visual *visual = &task->visual;
-    struct visual_grid grid = {visual->grid[0], visual->grid[1], visual->grid[2], visual->second_per_grid};
-    /* The published inference tells the processor the wanted rate of frames, which sets the positions in
-     * time; LLaMA-Factory tells the rate that came out. */
-    if (strcmp(visual_policy_name(settings->visual.policy), "qwen") == 0)
-        grid.second_per_grid = (double)settings->visual.processor.temporal / settings->visual.fps;
+    struct visual_grid grid = {visual->grid[0], visual->grid[1], visual->grid[2],
+                               visual->inference_second_per_grid};
     task->patches[0] = visual->patches;
     struct generate_request request = {
         .tokens = task->prompt.ids,
@@ -264,7 +255,7 @@ static void fail_task(struct task *task, enum status status, const struct error 
     task->done = true;
     task->result.status = status;
     task->result.error = *err;
-    task->result.seconds = now() - task->start;
+    task->result.seconds = clock_seconds() - task->start;
 }
 
 /* Takes the next video and submits it; a failure is the task's. */
@@ -328,7 +319,7 @@ static enum status take_generated(struct scorer *scorer, struct generate_result 
     if (status != STATUS_OK) return status;
     if (++task->finished < task->result.sample_count) return STATUS_OK;
     task->done = true;
-    task->result.seconds = now() - task->start;
+    task->result.seconds = clock_seconds() - task->start;
     scorer->in_flight--;
     for (int64_t i = 0; i < task->result.sample_count; i++) {
         struct error own;
@@ -380,6 +371,6 @@ enum status scorer_run(struct scorer *scorer, score_sink *sink, void *context, s
 
 struct score_progress scorer_progress(const struct scorer *scorer) {
     struct score_progress progress = scorer->progress;
-    progress.seconds = now() - scorer->start;
+    progress.seconds = clock_seconds() - scorer->start;
     return progress;
 }

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "model/language.h"
 #include "model/sequence.h"
@@ -41,12 +41,6 @@ struct engine {
     uint64_t next_id;
     struct engine_statistics statistics;
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static void add_cost(struct cost *sum, struct cost cost) {
     sum->flops += cost.flops;
@@ -252,7 +246,7 @@ static enum status encode_visuals(struct engine *engine, struct prompt *prompt, 
     const struct model *model = engine->model;
     const struct vision_config *config = &model->config.vision;
     const struct generate_request *request = &prompt->request;
-    double start = now();
+    double start = clock_seconds();
     struct vision_plan plan;
     if (vision_plan_make(config, request->visuals, request->visual_count, &plan, err)) return STATUS_FAILED;
     struct arena_mark mark = arena_mark(&engine->arena);
@@ -270,7 +264,7 @@ static enum status encode_visuals(struct engine *engine, struct prompt *prompt, 
     arena_release(&engine->arena, mark);
     engine->statistics.patches += plan.patches;
     add_cost(&engine->statistics.vision, vision_cost(model, &plan));
-    engine->statistics.vision_seconds += now() - start;
+    engine->statistics.vision_seconds += clock_seconds() - start;
     vision_plan_free(&plan);
     return status;
 }
@@ -328,14 +322,14 @@ static enum status run_prompt(struct engine *engine, struct prompt *prompt, stru
         if (encode_visuals(engine, prompt, features, err)) return STATUS_FAILED;
     }
     prompt_release_patches(prompt);
-    double start = now();
+    double start = clock_seconds();
     for (int64_t first = 0; first < total; first += engine->prompt_tokens) {
         int64_t left = total - first, count = left < engine->prompt_tokens ? left : engine->prompt_tokens;
         if (run_part(engine, prompt, features, first, count, states, err)) return STATUS_FAILED;
     }
     arena_release(&engine->arena, mark);
     engine->statistics.prompt_tokens += total;
-    engine->statistics.prompt_seconds += now() - start;
+    engine->statistics.prompt_seconds += clock_seconds() - start;
     return STATUS_OK;
 }
 
@@ -383,12 +377,12 @@ static enum status start_prompt(struct engine *engine, struct prompt *prompt,
         arena_tensor(&engine->arena, engine->model->compute, 1, engine->model->config.hidden);
     struct tensor logits = arena_tensor(&engine->arena, DTYPE_F32, 1, engine->model->config.vocab);
     if (make_sequences(engine, prompt, err) || run_prompt(engine, prompt, states, err)) return STATUS_FAILED;
-    double start = now();
+    double start = clock_seconds();
     language_logits(engine->model, logits, states);
     if (draw_first_tokens(engine, logits, engine->ready, (int64_t)engine->ready_count, err))
         return STATUS_FAILED;
     arena_release(&engine->arena, mark);
-    engine->statistics.prompt_seconds += now() - start;
+    engine->statistics.prompt_seconds += clock_seconds() - start;
     size_t kept = 0;
     enum status status = STATUS_OK;
     for (size_t i = 0; i < engine->ready_count; i++) {
@@ -516,7 +510,7 @@ static enum status decode(struct engine *engine, struct generate_results *result
     struct buffers *b = &engine->buffers;
     int64_t count = engine->running_count;
     if (count == 0) return STATUS_OK;
-    double start = now();
+    double start = clock_seconds();
     fill_decode_buffers(engine);
     struct arena_mark mark = arena_mark(&engine->arena);
     struct tensor states = arena_tensor(&engine->arena, model->compute, count, model->config.hidden);
@@ -535,7 +529,7 @@ static enum status decode(struct engine *engine, struct generate_results *result
              language_cost(model, count, (struct attention_segments){b->segments, count}, count));
     engine->statistics.decode_steps++;
     engine->statistics.decode_tokens += count;
-    engine->statistics.decode_seconds += now() - start;
+    engine->statistics.decode_seconds += clock_seconds() - start;
     return collect_finished(engine, results, err);
 }
 
