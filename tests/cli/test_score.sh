@@ -79,6 +79,17 @@ run $model --video "$clip" $sampled $json --seed 8 --num-samples 3
 lasting | cmp -s - "$work/samples" && fail "another seed gave the same text"
 [ "$(field finish | wc -l)" = 4 ] || fail "three samples and the first again: $(cat "$work/out")"
 
+# ---- A checkpoint that answers: the form of the output ----
+answering="--model tests/golden/score --video tests/golden/video/bframes.mp4 --temperature 0 --dtype f32"
+run $answering --prompt "A red ball rolls." --format json
+lasting | sed 's/: [0-9]*\.[0-9]*/: REAL/g' | diff - tests/golden/score/output.json || fail "JSON output"
+run $answering --prompt "A red ball rolls."
+grep -qE '^  visual quality +4 +[0-9.]+ +[0-9.]+ +[0-9.]+$' "$work/out" || fail "text output: $(cat "$work/out")"
+grep -qx '  (2) text-to-video alignment: 3' "$work/out" || fail "no rationale: $(cat "$work/out")"
+run $answering --prompt "A red ball rolls." --temperature 1 --num-samples 4 --output "$work/text"
+grep -qE '^  physical/common-sense consistency +[1-5] +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+' "$work/text" ||
+    fail "text output of samples: $(cat "$work/text")"
+
 # ---- Many, with bad ones among them: in order, each as it would be alone ----
 head -c 3000 "$clip" >"$work/cut.mp4"
 echo "not a video" >"$work/text.mp4"
