@@ -36,11 +36,12 @@ PATTERN = (
 )
 
 SHAPES = [
-    Shape("tied", 64, 2, 4, 2, 48, [2, 3, 3], True, 40, 2, 3, 32, [1], "published", False, 1, "bf16"),
+    Shape("tied", 64, 2, 4, 2, 48, [2, 3, 3], True, 40, 2, 3, 32, [1], "published", False, 1, "bf16",
+          seed=9),
     Shape("untied", 48, 2, 3, 1, 64, [2, 3, 3], False, 24, 2, 4, 40, [1, 3], "parameters", True, 3, "f16",
-          rms_epsilon=1e-5, rope_theta=10000.0),
+          rms_epsilon=1e-5, rope_theta=10000.0, seed=5),
     Shape("square", 40, 2, 2, 2, 48, [2, 4, 4], True, 16, 1, 2, 20, [0], "nested", True, 1, "f32",
-          tokens_per_second=4),
+          tokens_per_second=4, seed=5),
 ]
 
 
@@ -193,7 +194,8 @@ def lively(model, cases):
 
 
 def find_seed(shape, tokens, cases):
-    for seed in range(1, 3000):
+    """The weights of the first good seed from the shape's own on; that one is good, with the pinned versions."""
+    for seed in range(shape.seed, 3000):
         shape.seed = seed
         state = checkpoints.random_state(shape, tokens)
         if lively(checkpoints.load_model(shape, tokens, state, "f32"), cases):
