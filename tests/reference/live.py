@@ -100,14 +100,18 @@ def full_tokenizer(folder):
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def run_score(program, folder, clip, policy, template, *options):
-    """vs2-score's results for one clip, as parsed JSON objects."""
-    command = [program, "--model", folder, "--video", clip, "--prompt", PROMPT, "--template", template,
-               "--frame-policy", policy, "--format", "json", "--token-ids", *options]
+def run_program(program, folder, policy, template, *options):
+    """vs2-score's results, a parsed JSON object a line."""
+    command = [program, "--model", folder, "--template", template, "--frame-policy", policy, "--format", "json",
+               "--token-ids", *options]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"vs2-score failed: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def run_score(program, folder, clip, policy, template, *options):
+    return run_program(program, folder, policy, template, "--video", clip, "--prompt", PROMPT, *options)[0]
 
 
 def tie(ours, ids, scores):
@@ -162,6 +166,26 @@ def compare_clip(report, arguments, folder, template, models, clip, policy, new_
     print(f"  {clip.name} {policy}: {inputs['input_ids'].shape[1]} prompt tokens, {len(ids)} new, scores "
           + " ".join(f"{k}={'-' if v is None else round(v['expected_score'], 4)}" for k, v in values.items())
           + f"; bf16 equal up to {half_agrees[0]:.0%} of the text (transformers' bf16 to its own f32: {half_agrees[1]:.0%})")
+
+
+def compare_many(report, arguments, folder, template, model, clips, new_tokens):
+    """Several videos and prompts in one run, which are generated for together."""
+    rows, wanted = [], []
+    for prompt in (PROMPT, "Waves.", PROMPT + " It is dusk, and the shadows are long."):
+        for clip in clips:
+            inputs = model.prepare(POLICIES["llamafactory"](clip), TEMPLATE.format(prompt=prompt))
+            rows.append({"video": str(clip), "prompt": prompt})
+            wanted.append(model.greedy(inputs, new_tokens))
+    listed = folder / "rows.jsonl"
+    listed.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results = run_program(arguments.vs2_score, folder, "llamafactory", template, "--input", listed, "--dtype", "f32",
+                          "--temperature", 0, "--max-new-tokens", new_tokens)
+    report.check(f"{folder.name} number of results", len(results), len(rows))
+    for number, (ours, (ids, scores)) in enumerate(zip(results, wanted), 1):
+        place = tie(ours["completion_ids"], ids, scores)
+        report.ties += place is not None
+        report.check(f"{folder.name} row {number} of many", ours["completion_ids"][:place], ids[:place])
+    print(f"  {len(rows)} rows in one run")
 
 
 def compare_samples(report, arguments, folder, template, model, clip, count):
@@ -251,6 +275,7 @@ def compare_shape(report, arguments, shape, work, tokenizer_files, template, cli
     for clip in clips:
         for policy in POLICIES:
             compare_clip(report, arguments, folder, template, models, clip, policy, arguments.new_tokens)
+    compare_many(report, arguments, folder, template, models["f32"], clips, arguments.new_tokens)
     print(f"{shape.name}, trained to answer:")
     train(models["f32"], clips[0], arguments.seed, arguments.steps)
     stored = checkpoints.TYPES[shape.stored]
