@@ -1,6 +1,5 @@
 #include "model/config.h"
 
-#include <assert.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,8 +174,8 @@ static enum status read_rope(const json_t *text, struct model_config *config, co
 
 static enum status check_heads(struct model_config *config, const char *place, struct error *err) {
     enum { TRANSFORMERS_KV_HEADS = 8 };
-    assert(config->heads > 0); /* read as at least 1 */
     if (!config->kv_heads) config->kv_heads = TRANSFORMERS_KV_HEADS;
+    if (config->heads < 1) return error_set(err, "%s: 'num_attention_heads' is missing", place);
     if (!config->head_dim && config->hidden % config->heads != 0)
         return error_set(err, "%s: 'hidden_size' %lld is no multiple of 'num_attention_heads' %lld", place,
                          (long long)config->hidden, (long long)config->heads);
