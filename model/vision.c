@@ -54,14 +54,14 @@ static void attend(struct pass *pass, int64_t number) {
     const struct vision_plan *plan = pass->plan;
     int64_t hidden = config->hidden;
     int heads = (int)config->heads;
+    int64_t head_dim = hidden / heads;
     struct arena_mark mark = arena_mark(pass->arena);
     struct tensor qkv = arena_tensor(pass->arena, pass->model->compute, plan->patches, 3 * hidden);
     linear_forward(pass->device, qkv, pass->normed, block->qkv.weight, block->qkv.bias);
     rope_forward(pass->device, tensor_cols(qkv, 0, 2 * hidden), pass->cosine, pass->sine, 2 * heads, false);
     attention_forward(pass->device, pass->normed, (struct tensor){0}, tensor_cols(qkv, 0, hidden),
                       tensor_cols(qkv, hidden, hidden), tensor_cols(qkv, 2 * hidden, hidden),
-                      vision_segments(config, plan, number), heads, heads,
-                      1.0f / sqrtf((float)(hidden / heads)));
+                      vision_segments(config, plan, number), heads, heads, 1.0f / sqrtf((float)head_dim));
     linear_forward(pass->device, pass->update, pass->normed, block->proj.weight, block->proj.bias);
     arena_release(pass->arena, mark);
 }
