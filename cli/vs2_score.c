@@ -310,7 +310,7 @@ static void show_progress(void *context, const struct score_progress *progress) 
     output->line_open = true;
     fprintf(stderr, "\r\033[K%" PRId64 " of %" PRId64 " videos", progress->done, progress->jobs);
     if (progress->failed) fprintf(stderr, ", %" PRId64 " failed", progress->failed);
-    fprintf(stderr, ", %.0f s", progress->seconds);
+    fprintf(stderr, ", %" PRId64 " tokens, %.0f s", progress->new_tokens, progress->seconds);
     if (progress->done)
         fprintf(stderr, ", about %.0f s to go",
                 progress->seconds / (double)progress->done * (double)(progress->jobs - progress->done));

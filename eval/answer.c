@@ -140,18 +140,26 @@ static size_t longest_name(struct view v, size_t i, struct name *name) {
     return longest;
 }
 
+/* Whether what stands at i makes the score a range: "3-4", "3 to 4 points", but not "3 - 1 cat is missing".
+ */
+static bool ends_range(struct view v, size_t i, struct score *score) {
+    struct score other;
+    size_t dash = is_one_of(at(v, i), "-~") ? i + 1 : match_any(v, i, "to");
+    size_t second = skip(v, dash, " ");
+    if (!dash || !read_number(v, second, &other)) return false;
+    bool five = read_scale(v, &other);
+    bool tight = i == score->next && second == dash;
+    if (!tight && !five && other.next == other.end && is_word(at(v, skip(v, other.next, " ")))) return false;
+    score->reading = READ_RANGE;
+    score->next = other.next;
+    return true;
+}
+
 /* Whether a score may end where score->next stands: not "4 frames", "4:3", "5-second", "1. first". */
 static bool ends_well(struct view v, struct score *score) {
     size_t i = skip(v, score->next, "*_`\"'$ ");
     uint32_t c = at(v, i), after = at(v, i + 1);
-    struct score other;
-    if ((c == '-' || c == '~' || match_any(v, i, "to")) &&
-        read_number(v, skip(v, c == '-' || c == '~' ? i + 1 : match_any(v, i, "to"), " "), &other) &&
-        !is_word(at(v, other.end))) {
-        score->reading = READ_RANGE;
-        score->next = other.end;
-        return true;
-    }
+    if (ends_range(v, i, score)) return true;
     if (c == 0 || c == '\n' || is_one_of(c, ";!|()[]{}<>#\"'")) return true;
     if (c == '.') return !is_digit(after);
     if (c == ',') return !(is_digit(after) && is_digit(at(v, i + 2)) && is_digit(at(v, i + 3)));

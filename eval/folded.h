@@ -46,7 +46,7 @@ static inline bool is_ideograph(uint32_t c) {
 
 /* Emoji, arrows and other marks that end a word. */
 static inline bool is_symbol(uint32_t c) {
-    return (c >= 0x2000 && c < 0x2E80) || c == 0xFFFD || c >= 0x1F000;
+    return (c >= 0x2000 && c < 0x2E80) || (c >= 0xFE00 && c < 0xFF00) || c == 0xFFFD || c >= 0x1F000;
 }
 
 static inline bool is_one_of(uint32_t c, const char *set) {

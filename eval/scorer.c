@@ -193,7 +193,9 @@ static enum status make_engine(struct scorer *scorer, const struct task *task, s
     static const int32_t none[SCORE_LEVELS];
     for (int s = 0; s < SCORE_LEVELS; s++)
         if (scorer->digits[s] < 0) limits.watched = none; /* scores_read says so */
-    int64_t need = (int64_t)task->prompt.count + scorer->settings.samples * scorer->settings.max_new_tokens;
+    int64_t at_once =
+        scorer->settings.samples < MATMUL_EXACT_ROWS ? scorer->settings.samples : MATMUL_EXACT_ROWS;
+    int64_t need = (int64_t)task->prompt.count + at_once * scorer->settings.max_new_tokens;
     if (scorer->jobs->count == 1) limits.cache_tokens = need < LARGEST_CACHE ? need : LARGEST_CACHE;
     scorer->engine = engine_create(&scorer->model, &limits, err);
     return scorer->engine ? STATUS_OK : STATUS_FAILED;
@@ -314,7 +316,6 @@ static enum status read_sample(const struct scorer *scorer, struct generate_resu
 static enum status take_generated(struct scorer *scorer, struct generate_result *generated,
                                   struct error *err) {
     struct task *task = &scorer->tasks[scorer->job_of_request[generated->request]];
-    scorer->progress.new_tokens += generated->count;
     enum status status = read_sample(scorer, generated, &task->result.samples[generated->sample], err);
     if (status != STATUS_OK) return status;
     if (++task->finished < task->result.sample_count) return STATUS_OK;

@@ -486,6 +486,9 @@ static const struct answer_case answer_cases[] = {
     {THINK "visual quality: 80%\ntext-to-video alignment: 60%\nphysical consistency: 100%", 0, 0, 0},
     {THINK "visual quality: 3-4\ntext-to-video alignment: 3\nphysical consistency: 5", 0, 3, 5},
     {THINK "visual quality: 3 to 4\ntext-to-video alignment: 3\nphysical consistency: 5", 0, 3, 5},
+    {THINK
+     "visual quality: 3 to 4 points\ntext-to-video alignment: 3 - 4\nphysical consistency: 4-5 out of 5",
+     0, 0, 0},
     {THINK "visual quality: 3~4\ntext-to-video alignment: 3\nphysical consistency: 5", 0, 3, 5},
     {THINK "visual quality: N/A\ntext-to-video alignment: 3\nphysical consistency: 5", 0, 3, 5},
     {THINK "visual quality: none\ntext-to-video alignment: 3\nphysical consistency: 5", 0, 3, 5},
@@ -511,6 +514,66 @@ static const struct answer_case answer_cases[] = {
     {THINK "visual quality: 44\ntext-to-video alignment: 3\nphysical consistency: 5", 0, 3, 5},
     {THINK "visual quality: 99999999999999999999999\ntext-to-video alignment: 3\nphysical consistency: 5", 0,
      3, 5},
+
+    /* ---- As seen from general models ---------------------------------------------------------------- */
+    {THINK "visual quality: 4\xEF\xB8\x8F\xE2\x83\xA3\ntext alignment: 3\xEF\xB8\x8F\xE2\x83\xA3\nphysical "
+           "consistency: 5\xEF\xB8\x8F\xE2\x83\xA3",
+     4, 3, 5},
+    {THINK "visual quality: \xE2\xAD\x90\xE2\xAD\x90\xE2\xAD\x90\xE2\xAD\x90 (4/5)\ntext alignment: "
+           "\xE2\xAD\x90 (3/5)\nphysical consistency: (5/5)",
+     4, 3, 5},
+    {THINK "Score (visual quality): 4\nScore (text-to-video alignment): 3\nScore (physical consistency): 5",
+     4, 3, 5},
+    {THINK
+     "Score for visual quality: 4\nScore for text-to-video alignment: 3\nScore for physical consistency: 5",
+     4, 3, 5},
+    {THINK "Visual: 4/5 | Alignment: 3/5 | Physics: 5/5", 4, 3, 5},
+    {THINK "1: 4\n2: 3\n3: 5", 4, 3, 5},
+    {THINK "Final answer: visual quality: 4; text alignment: 3; physical consistency: 5", 4, 3, 5},
+    {THINK
+     "**Final Scores:**\n\n1. **Visual Quality:** 4 \xE2\x80\x93 sharp, 2 flickers.\n2. **Text-to-Video "
+     "Alignment:** 3 \xE2\x80\x93 1 cat of 2.\n3. **Physical Consistency:** 5 \xE2\x80\x93 natural.",
+     4, 3, 5},
+    {THINK "Visual quality: 4 because of the 3 sharp scenes. Text alignment: 3 as 2 cats are there. Physical "
+           "consistency: 5.",
+     4, 3, 5},
+    {THINK "The visual quality is good in 3 of 4 scenes, so I rate it 4/5.\nThe text alignment is fair, "
+           "3/5.\nThe physical consistency is great, 5/5.",
+     4, 3, 5},
+    {THINK
+     "Visual quality (weight 0.5): 4\nText alignment (weight 0.3): 3\nPhysical consistency (weight 0.2): 5",
+     4, 3, 5},
+    {THINK
+     "visual quality: 4/5 points; text-to-video alignment: 3/5 points; physical consistency: 5/5 points",
+     4, 3, 5},
+    {THINK "visual quality: 4 out of 5 stars\ntext alignment: 3 out of 5 stars\nphysical consistency: 5 out "
+           "of 5 stars",
+     4, 3, 5},
+    {THINK "visual quality: not 4 but less\ntext alignment: 3\nphysical consistency: 5", 0, 3, 5},
+    {THINK "\xE2\x80\xA2 Visual Quality \xE2\x86\x92 4/5\n\xE2\x80\xA2 Text Alignment \xE2\x86\x92 "
+           "3/5\n\xE2\x80\xA2 Physical Consistency \xE2\x86\x92 5/5",
+     4, 3, 5},
+    {THINK "{\"scores\": {\"visual_quality\": 4, \"text_to_video_alignment\": 3, "
+           "\"physical_common_sense_consistency\": 5}, \"overall\": 4}",
+     4, 3, 5},
+    {THINK "[{\"dimension\": \"visual quality\", \"score\": 4}, {\"dimension\": \"text alignment\", "
+           "\"score\": 3}, {\"dimension\": \"physical consistency\", \"score\": 5}]",
+     4, 3, 5},
+    {THINK "visual quality:\n  score: 4\n  reason: sharp\ntext alignment:\n  score: 3\n  reason: 1 "
+           "cat\nphysical consistency:\n  score: 5\n  reason: natural",
+     4, 3, 5},
+    {"## Analysis\nThe visual quality suffers: 2 of 10 frames are blurred.\nText-to-video alignment: the "
+     "prompt asks for 3 cats, 2 are there.\n\n## Scores\n" TRAINED,
+     4, 3, 5},
+    {"**Visual Quality Analysis:**\nResolution: 720p. 3 frames blur.\n**Text Alignment Analysis:**\n1. A "
+     "cat\n2. A sofa\n**Physical Consistency Analysis:**\nIn 5 frames the tail bends.\n\n" TRAINED,
+     4, 3, 5},
+    {"<think>\n**Visual Quality Analysis:**\nI would give a 2 for visual quality.\n**Text Alignment "
+     "Analysis:** score: 2\n</think>\n\n" TRAINED,
+     4, 3, 5},
+    {"<think>\nGround truth score of Dim-1 \"Visual Quality\": 3\nground-truth score of Dim-2 "
+     "\"Text-to-Video Alignment\": 3\nground-truth of Dim-3 \"Physical Consistency\": 3\n",
+     0, 0, 0},
 
     /* ---- Noise ------------------------------------------------------------------------------------- */
     {THINK "Here is my evaluation:\n\n" TRAINED "\nLet me know if you need more.", 4, 3, 5},
