@@ -122,7 +122,12 @@ static void sync_folder(char *path) {
 
 enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err) {
     struct text temporary = {0};
+    struct stat there;
     *writer = (struct file_writer){.fd = -1};
+    /* What is renamed over a device would take its place. */
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode))
+        return error_set(err, "%s: cannot write: it is %s", path,
+                         S_ISDIR(there.st_mode) ? "a folder" : "no ordinary file");
     text_format(&temporary, "%s.tmp-%ld", path, (long)getpid());
     writer->temporary = text_take(&temporary, path, err);
     writer->path = memory_text(path, strlen(path), path, err);

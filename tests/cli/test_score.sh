@@ -150,6 +150,9 @@ printf '{"video": "a", "prompt": "b"}\n{"video": "a"\n' >"$work/bad.jsonl"
 expect 1 "bad.jsonl:2" "$score" $model --input "$work/bad.jsonl"
 expect 1 "no.jsonl" "$score" $model --input "$work/no.jsonl"
 expect 1 "/no/folder/x" "$score" --model /no/model --video "$clip" --prompt ball --output /no/folder/x
+mkfifo "$work/pipe"
+expect 1 "it is a folder" "$score" --model /no/model --video "$clip" --prompt ball --output "$work"
+expect 1 "no ordinary file" "$score" --model /no/model --video "$clip" --prompt ball --output "$work/pipe"
 expect 1 "standard output" sh -c "exec '$score' $model $args >/dev/full"
 "$score" --model "$work/bad" $args --output "$work/never" 2>/dev/null
 [ -e "$work/never" ] && fail "an output of a failed run"
