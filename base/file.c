@@ -154,7 +154,7 @@ void file_writer_write(struct file_writer *writer, const void *data, size_t size
 
 void file_writer_abort(struct file_writer *writer) {
     if (writer->fd >= 0) close(writer->fd);
-    unlink(writer->temporary);
+    if (writer->temporary) unlink(writer->temporary);
     free(writer->temporary);
     free(writer->path);
     *writer = (struct file_writer){.fd = -1};
