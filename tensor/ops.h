@@ -1,7 +1,7 @@
 /* The operations: all arithmetic of the project, on tensors of one device.
  *
- * Each is a pair name_forward / name_backward where a gradient exists (the backward halves come with the
- * SFT stage; forward operations already keep what backward needs: `inverse_rms`, `log_sum`). Shapes are
+ * Each is a pair name_forward / name_backward where a gradient exists; forward operations keep what backward
+ * needs (`inverse_rms`, `log_sum`) when they are asked to. `d_name` is the gradient of `name`. Shapes are
  * checked here, once for all backends, by assert: a wrong shape is our own mistake. Tensors are f32 or bf16
  * where not said otherwise ("float"); arithmetic is in f32 inside an operation, and results are rounded once,
  * when stored. Sums have a fixed order: the same input gives the same bits.
@@ -25,8 +25,15 @@ void gather_rows(struct device *device, struct tensor out, struct tensor table, 
 /* out[index[r]] = x[r]; indices are distinct. x: [rows, cols], index: i32 [1, rows]. */
 void scatter_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index);
 
+/* out[index[r]] += x[r]: the gradient of gather_rows. out: f32 [any, cols]; x: float [rows, cols]; index: i32
+ * [1, rows], -1: the row is left out. An index may come again; its rows are added in order. */
+void scatter_add_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index);
+
 /* out += x, same shape. */
 void add(struct device *device, struct tensor out, struct tensor x);
+
+/* All elements become zero. */
+void clear(struct device *device, struct tensor out);
 
 /* ---- Matrix product ---------------------------------------------------------------------------------- */
 
@@ -57,12 +64,25 @@ void rmsnorm_forward(struct device *device, struct tensor out, struct tensor inv
 void add_rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms,
                          struct tensor residual, struct tensor x, struct tensor weight, float epsilon);
 
+/* The gradients of rmsnorm_forward: d_x += what comes through the norm (it accumulates, as the gradient of a
+ * residual stream does), d_weight += its own. d_x, d_out, x: float [rows, cols]; weight, d_weight: f32
+ * [1, cols], d_weight may be no tensor; inverse_rms: f32 [1, rows], as the forward pass kept it. */
+void rmsnorm_backward(struct device *device, struct tensor d_x, struct tensor d_weight, struct tensor d_out,
+                      struct tensor x, struct tensor weight, struct tensor inverse_rms);
+
 /* out = silu(gate) * up. out: [rows, cols]; gate_up: [rows, 2 * cols], gate first. silu(gate) is rounded to
  * the type before the product, as the reference does. */
 void swiglu_forward(struct device *device, struct tensor out, struct tensor gate_up);
 
+/* d_gate_up: float [rows, 2 * cols], may be gate_up; d_out: float [rows, cols]. */
+void swiglu_backward(struct device *device, struct tensor d_gate_up, struct tensor d_out,
+                     struct tensor gate_up);
+
 /* out = x/2 * (1 + erf(x / sqrt 2)), the exact GELU; out may be x. */
 void gelu_forward(struct device *device, struct tensor out, struct tensor x);
+
+/* d_x = d_out * gelu'(x); d_x may be d_out. All of one shape. */
+void gelu_backward(struct device *device, struct tensor d_x, struct tensor d_out, struct tensor x);
 
 /* ---- Rotary positions -------------------------------------------------------------------------------- */
 
@@ -106,6 +126,14 @@ void attention_forward(struct device *device, struct tensor out, struct tensor l
                        struct tensor k, struct tensor v, struct attention_segments segments, int heads,
                        int kv_heads, float scale);
 
+/* The gradients of attention_forward: out and log_sum as it made them, d_out the gradient of out. d_q, d_k
+ * and d_v (shapes of q, k and v, float) are set whole: rows that no segment names become zero; key rows that
+ * several segments see (shared prefixes) get the sum, in the order of the segments. */
+void attention_backward(struct device *device, struct tensor d_q, struct tensor d_k, struct tensor d_v,
+                        struct tensor d_out, struct tensor out, struct tensor log_sum, struct tensor q,
+                        struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                        int kv_heads, float scale);
+
 /* ---- Softmax over the vocabulary --------------------------------------------------------------------- */
 
 /* For a chunk of rows of logits: logprob[r] = log softmax(logits[r])[target[r]], log_sum[r] = log sum exp,
@@ -114,11 +142,37 @@ void attention_forward(struct device *device, struct tensor out, struct tensor l
 void logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
                      struct tensor entropy, struct tensor logits, struct tensor target);
 
+/* The gradient of logprob: d_logits[r, c] = d_logprob[r] * ((c == target[r]) - softmax(logits[r])[c]), zeros
+ * where the target is -1. d_logits: float [rows, vocab], may be logits; d_logprob, log_sum: f32 [1, rows]. */
+void logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
+                      struct tensor logits, struct tensor log_sum, struct tensor target);
+
 /* ---- Reductions -------------------------------------------------------------------------------------- */
 
 /* out[0] = sum of x, or of x^2, over all elements; out: f32 [1, 1]; accumulated in double, in fixed order. */
 void reduce_sum(struct device *device, struct tensor out, struct tensor x);
 void reduce_sum_squares(struct device *device, struct tensor out, struct tensor x);
+
+/* out[0, c] += sum over the rows of x[r, c]: the gradient of a bias. out: f32 [1, cols]; x: float
+ * [rows, cols]. */
+void sum_rows(struct device *device, struct tensor out, struct tensor x);
+
+/* ---- Optimizer --------------------------------------------------------------------------------------- */
+
+/* One step of AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019), rounded as
+ * torch.optim.AdamW rounds it. */
+struct adamw_options {
+    double learning_rate, beta1, beta2, epsilon, weight_decay;
+    double gradient_scale; /* the gradient is multiplied by it first: clipping */
+    int64_t step;          /* counted from 1, for the bias correction */
+};
+
+/* weight *= 1 - lr * decay; first = lerp(first, g, 1 - beta1); second = beta2 second + (1 - beta2) g^2;
+ * weight -= lr / (1 - beta1^step) * first / (sqrt(second) / sqrt(1 - beta2^step) + epsilon); copy = weight,
+ * rounded; gradient = 0: all in one pass over memory. weight, first, second, gradient: f32 of one shape;
+ * copy: bf16 of that shape, or no tensor. */
+void adamw_step(struct device *device, struct tensor weight, struct tensor first, struct tensor second,
+                struct tensor gradient, struct tensor copy, struct adamw_options options);
 
 /* ---- Sampling ---------------------------------------------------------------------------------------- */
 
