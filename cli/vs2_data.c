@@ -1,112 +1,6 @@
 /* vs2-data: makes data sets. */
-#include <stdio.h>
-#include <unistd.h>
-
+#include "cli/data.h"
 #include "cli/options.h"
-#include "data/synth.h"
-
-struct synth_settings {
-    const char *folder;
-    int preset, dtype;
-    int64_t videos, seed;
-    bool quiet;
-};
-
-/* In the order of the choices; presets in the order of synth_presets. */
-static const char *const preset_names[] = {"tiny", "bench-0.4b", NULL};
-static const char *const dtype_names[] = {"bf16", "f32", NULL};
-static const enum dtype dtypes[] = {DTYPE_BF16, DTYPE_F32};
-
-static const struct option_spec synth_options[] = {
-    {.name = "out",
-     .argument = "DIR",
-     .help = "folder to write; made when it is not there",
-     .kind = OPTION_STRING,
-     .offset = offsetof(struct synth_settings, folder),
-     .required = true},
-    {.name = "preset",
-     .argument = "NAME",
-     .help =
-         "tiny: 1.2 million parameters, clips of 2 s at 320 x 180; bench-0.4b: 0.38 billion, 5 s at 640 x "
-         "360",
-     .standard = "tiny",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct synth_settings, preset),
-     .choices = preset_names},
-    {.name = "videos",
-     .argument = "N",
-     .help = "how many clips",
-     .standard = "8",
-     .kind = OPTION_INTEGER,
-     .offset = offsetof(struct synth_settings, videos),
-     .low = 1,
-     .high = 1000000},
-    {.name = "dtype",
-     .argument = "TYPE",
-     .help = "how the weights are stored",
-     .standard = "bf16",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct synth_settings, dtype),
-     .choices = dtype_names},
-    {.name = "seed",
-     .argument = "N",
-     .help = "the same seed gives the same files",
-     .standard = "0",
-     .kind = OPTION_INTEGER,
-     .offset = offsetof(struct synth_settings, seed),
-     .low = 0,
-     .high = 1e15},
-    {.name = "quiet",
-     .help = "no progress on stderr",
-     .kind = OPTION_FLAG,
-     .offset = offsetof(struct synth_settings, quiet)},
-    {0}};
-
-static const struct program synth_program = {
-    .name = "vs2-data",
-    .command = "synth",
-    .synopsis = "--out DIR [--preset NAME] [--videos N] [--dtype TYPE] [--seed N]",
-    .summary =
-        "Makes a demonstration set: DIR/model/, a Qwen2.5-VL checkpoint with random weights and a "
-        "byte-level tokenizer; DIR/videos/, rendered clips of a shape that moves over textured ground; "
-        "DIR/rows.json, their prompts. The weights are random: scores by this model mean nothing.",
-    .examples = "  vs2-data synth --out demo\n"
-                "  vs2-data synth --out bench --preset bench-0.4b --videos 4\n",
-    .options = synth_options,
-};
-
-/* One line on a terminal that is written over; on anything else, a line when a part is done. */
-static void show_progress(const char *what, int64_t done, int64_t total) {
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r%s %lld/%lld%s", what, (long long)done, (long long)total,
-                done == total ? "\n" : "");
-    else if (done == total)
-        fprintf(stderr, "%s %lld/%lld\n", what, (long long)done, (long long)total);
-}
-
-static int run_synth(int argc, char **argv) {
-    struct synth_settings settings = {.videos = 8};
-    struct error err;
-    int first_operand;
-    bool finished = false;
-    enum status status =
-        options_parse(&synth_program, argc, argv, &settings, &first_operand, &finished, &err);
-    if (status != STATUS_OK) return program_fail(&synth_program, status, &err);
-    if (finished) return program_finish(&synth_program, 0);
-
-    const struct synth_options options = {
-        .folder = settings.folder,
-        .preset = &synth_presets[settings.preset],
-        .videos = settings.videos,
-        .dtype = dtypes[settings.dtype],
-        .seed = (uint64_t)settings.seed,
-        .progress = settings.quiet ? NULL : show_progress,
-    };
-    status = synth_write(&options, &err);
-    if (status != STATUS_OK) return program_fail(&synth_program, status, &err);
-    printf("%s/model\n%s/videos\n%s/rows.json\n", settings.folder, settings.folder, settings.folder);
-    return program_finish(&synth_program, 0);
-}
 
 static const struct program program = {
     .name = "vs2-data",
@@ -116,7 +10,11 @@ static const struct program program = {
 };
 
 static const struct command commands[] = {
-    {"synth", "makes clips, prompts and a small checkpoint with random weights", run_synth}, {0}};
+    {.name = "synth",
+     .summary = "makes clips, prompts and a small checkpoint with random weights",
+     .run = data_synth},
+    {0},
+};
 
 int main(int argc, char **argv) {
     return commands_run(&program, commands, argc, argv);
