@@ -1,0 +1,134 @@
+/* The configuration of a training run: a YAML file with the names of LLaMA-Factory and of Hugging Face's
+ * TrainingArguments, and "key=value" words that override it.
+ *
+ *     struct train_config config;
+ *     if (train_config_read("configs/sft.yaml", words, count, &config, err) == STATUS_OK) ...
+ *     fputs(config.notes, stderr);
+ *     train_config_free(&config);
+ *
+ * What a key is called, allowed to be and means stands in one table (train/config_keys.h); members here have
+ * the name of their key unless the comment says otherwise. What the file leaves out has the default of
+ * LLaMA-Factory or Hugging Face, also where a key is null.
+ */
+#ifndef VS2_TRAIN_CONFIG_H
+#define VS2_TRAIN_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "tensor/tensor.h"
+
+enum train_stage { TRAIN_STAGE_SFT, TRAIN_STAGE_GRPO };
+
+/* When something is done again: logging, saving, evaluating. */
+enum train_strategy { TRAIN_NEVER, TRAIN_EVERY_STEPS, TRAIN_EVERY_EPOCH };
+
+enum train_resume {
+    TRAIN_RESUME_NEVER,  /* begin afresh; checkpoints of before in output_dir are in the way or overwritten */
+    TRAIN_RESUME_ANY,    /* from the newest complete checkpoint in output_dir; when there is none, afresh */
+    TRAIN_RESUME_NEWEST, /* the same, but none is an error */
+    TRAIN_RESUME_FOLDER, /* from resume_folder */
+};
+
+struct train_names {
+    char **names;
+    int64_t count;
+};
+
+struct train_config {
+    int stage;   /* enum train_stage */
+    char *notes; /* whole lines for the user at the start; "" when there is nothing to say */
+
+    /* Model. */
+    char *model;           /* model_name_or_path: a folder or the name of a hub repository (model/hub.h) */
+    char *device;          /* auto, cpu, cuda or guard */
+    bool bf16;             /* compute in bf16; else in f32. Master weights and moments are f32 in any case */
+    enum dtype save_dtype; /* of saved weights: DTYPE_BF16 or DTYPE_F32; by default what is computed in */
+    bool freeze_vision_tower;          /* visual.patch_embed and visual.blocks */
+    bool freeze_multi_modal_projector; /* visual.merger */
+    bool freeze_language_model;        /* all the rest; checks see to it that something is left to train */
+    int64_t zero_stage;                /* 0 to 3, from `deepspeed`; has no effect in one process */
+
+    /* Data. */
+    struct train_names datasets;      /* dataset: at least one */
+    struct train_names eval_datasets; /* eval_dataset: none, or sets to evaluate on */
+    char *dataset_dir;                /* holds dataset_info.json */
+    char *media_dir;                  /* what relative paths of videos start from; dataset_dir by default */
+    int64_t cutoff_len;
+    int64_t max_samples;  /* of each set; INT64_MAX: all */
+    double val_size;      /* below 1 a share of the samples, else how many; 0: none */
+    bool mask_history;    /* labels on the last answer only */
+    bool train_on_prompt; /* labels on everything */
+    bool packing;         /* packing or neat_packing: several samples a sequence of up to cutoff_len tokens */
+    bool disable_shuffling;
+    double max_skipped_ratio; /* more samples than this share unreadable: an error */
+    int64_t preprocessing_num_workers, dataloader_num_workers; /* threads; 0: decided here */
+    int64_t image_max_pixels, image_min_pixels;
+    int64_t video_max_pixels, video_min_pixels, video_maxlen;
+    double video_fps;
+
+    /* Memory. */
+    bool gradient_checkpointing; /* recompute activations in the backward pass */
+    int64_t activation_memory;   /* bytes of activations that may be kept all the same; -1: not given */
+    int64_t vision_cache_memory; /* bytes for features of the frozen vision tower; 0: none */
+    char *vision_cache_dir;      /* folder for those that do not fit, or NULL */
+
+    /* Optimization. */
+    int64_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps;
+    double learning_rate, min_lr; /* min_lr: where cosine_with_min_lr ends */
+    char *lr_scheduler_type;      /* a name that schedule_find knows */
+    double warmup_ratio;
+    int64_t warmup_steps; /* wins over warmup_ratio when above 0 */
+    double num_train_epochs;
+    int64_t max_steps; /* wins over num_train_epochs when above 0; else -1 */
+    double weight_decay, adam_beta1, adam_beta2, adam_epsilon;
+    double max_grad_norm;    /* 0: gradients are not clipped */
+    int64_t seed, data_seed; /* data_seed: of the order of the samples; seed by default */
+
+    /* Output. Intervals in steps: below 1 a share of all steps, see train_interval. */
+    char *output_dir;
+    int resume;          /* enum train_resume, from resume_from_checkpoint and overwrite_output_dir */
+    char *resume_folder; /* of TRAIN_RESUME_FOLDER, else NULL */
+    bool overwrite_output_dir;
+    int logging_strategy; /* enum train_strategy */
+    double logging_steps;
+    bool logging_first_step;
+    int save_strategy; /* enum train_strategy */
+    double save_steps;
+    int64_t save_total_limit; /* checkpoints that stay; 0: all */
+    bool save_only_model;
+    int eval_strategy; /* enum train_strategy; TRAIN_NEVER when there is nothing to evaluate on */
+    double eval_steps;
+    bool do_eval;      /* evaluate at the end, too */
+    bool plot_loss;    /* draw training_loss.svg */
+    bool tensorboard;  /* write event files: yes, unless report_to is none */
+    char *logging_dir; /* folder of the event files; NULL: "runs" in output_dir */
+    bool disable_tqdm; /* no progress line */
+};
+
+/* Reads the YAML file (path may be NULL: nothing but words) and then `count` words "key=value", whose values
+ * are YAML as well. Errors are STATUS_USAGE "FILE:LINE: CAUSE" or "argument 'WORD': CAUSE"; a file that
+ * cannot be read is STATUS_FAILED. On success train_config_free ends it; on failure there is nothing to free.
+ */
+enum status train_config_read(const char *path, const char *const *words, size_t count,
+                              struct train_config *config, struct error *err);
+void train_config_free(struct train_config *config);
+
+/* Whether a key of that name means something to train_config_read, be it that it is ignored or refused. */
+bool train_config_knows(const char *name);
+
+/* Steps between two times of logging, saving or evaluating in a run of `total` steps. */
+int64_t train_interval(double steps, int64_t total);
+
+/* Optimizer steps of a run over `samples` samples (packed sequences when packing) an epoch, as Hugging Face's
+ * Trainer counts them: ceil(epochs * max(1, ceil(ceil(samples / batch) / gradient_accumulation_steps))), or
+ * max_steps. */
+int64_t train_total_steps(const struct train_config *config, int64_t samples);
+
+/* Every key by group with its meaning and default, wrapped to 80 columns. */
+void train_config_help(struct text *out);
+
+#endif
