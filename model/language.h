@@ -4,6 +4,7 @@
 #define VS2_MODEL_LANGUAGE_H
 
 #include "model/kv_cache.h"
+#include "model/tape.h"
 #include "model/weights.h"
 #include "tensor/arena.h"
 #include "tensor/ops.h"
@@ -33,6 +34,9 @@ struct language_pass {
     /* NULL, or a tensor [count, hidden] of the compute type for each layer, that receive the layers' inputs
      * (those without data are skipped). */
     const struct tensor *kept;
+
+    /* NULL, or where the pass keeps what language_backward needs; not with a cache. */
+    struct language_tape *tape;
 };
 
 /* states = the final, normed states of the wanted tokens: [wanted_count or count, hidden] of the compute
@@ -49,5 +53,56 @@ void language_logits(const struct model *model, struct tensor logits, struct ten
 void language_logprob(const struct model *model, struct arena *arena, struct tensor states,
                       struct tensor target, struct tensor logprob, struct tensor log_sum,
                       struct tensor entropy);
+
+/* ---- Training ----------------------------------------------------------------------------------------
+ *
+ * Gradients are a second struct model of the same configuration whose tensors are f32 and hold the gradients
+ * of the parameters of the same place. Passes add to them. A tensor without data is a frozen parameter:
+ * nothing is computed for it. Tied embeddings have one gradient, language.embedding; language.head is ignored
+ * then. */
+
+/* What a training pass keeps; its tensors lie in an arena. */
+struct language_tape {
+    struct block_tape *layers;  /* [config.layers] */
+    struct tensor cosine, sine; /* f32 [count, head_dim / 2] */
+    struct tensor output;       /* [wanted or count, hidden]: the stream after the last layer */
+};
+
+/* The layers below which there is nothing to train, for tape_depth.frozen. `features`: whether the gradients
+ * of the vision features are wanted. */
+int64_t language_frozen_layers(const struct model *gradients, bool features);
+
+/* Bytes that language_tape_make takes from the arena, for a pass of `count` tokens, `wanted` of them. */
+size_t language_tape_bytes(const struct model *model, int64_t count, int64_t wanted, struct tape_depth depth);
+
+/* Makes the tape of one pass, which has then to be run once, and backward once at most. The tensors go with
+ * the arena's mark; language_tape_free frees the rest. */
+enum status language_tape_make(struct language_tape *tape, const struct model *model, struct arena *arena,
+                               int64_t count, int64_t wanted, struct tape_depth depth, struct error *err);
+void language_tape_free(struct language_tape *tape);
+
+/* A loss that is a function of log-probabilities of target tokens at the final states, with the derivative
+ * of the loss by each of them (cross-entropy: -1 / labels): some rows at a time, so that there never is a
+ * whole matrix of logits. */
+struct language_loss {
+    struct tensor states;    /* [rows, hidden], as language_forward made them */
+    struct tensor target;    /* i32 [1, rows], -1: none */
+    struct tensor d_logprob; /* f32 [1, rows] */
+    /* results */
+    struct tensor d_states;         /* [rows, hidden], may be states; or no tensor: not wanted */
+    struct tensor logprob;          /* f32 [1, rows] */
+    struct tensor log_sum, entropy; /* f32 [1, rows], or no tensor (see logprob_forward) */
+};
+
+/* Fills in the results, and adds to the gradient of the head unless it is frozen. The logits are those of
+ * language_logprob. */
+void language_loss(const struct model *model, const struct model *gradients, struct arena *arena,
+                   const struct language_loss *loss);
+
+/* The backward pass of language_forward with pass->tape, which it uses up. d_states: [wanted or count,
+ * hidden] of the compute type. d_features: [features, hidden] of the compute type, set to the gradients of
+ * the vision features; or no tensor: not wanted. */
+void language_backward(const struct model *model, const struct model *gradients, struct arena *arena,
+                       struct tensor d_states, struct tensor d_features, const struct language_pass *pass);
 
 #endif
