@@ -24,15 +24,22 @@ struct backend {
     void (*convert)(struct device *, struct tensor out, struct tensor x);
     void (*gather_rows)(struct device *, struct tensor out, struct tensor table, struct tensor index);
     void (*scatter_rows)(struct device *, struct tensor out, struct tensor x, struct tensor index);
+    void (*scatter_add_rows)(struct device *, struct tensor out, struct tensor x, struct tensor index);
     void (*add)(struct device *, struct tensor out, struct tensor x);
+    void (*clear)(struct device *, struct tensor out);
     void (*matmul)(struct device *, struct tensor out, struct tensor a, struct tensor b,
                    struct matmul_options);
     void (*rmsnorm_forward)(struct device *, struct tensor out, struct tensor inverse_rms, struct tensor x,
                             struct tensor weight, float epsilon);
     void (*add_rmsnorm_forward)(struct device *, struct tensor out, struct tensor inverse_rms,
                                 struct tensor residual, struct tensor x, struct tensor weight, float epsilon);
+    void (*rmsnorm_backward)(struct device *, struct tensor d_x, struct tensor d_weight, struct tensor d_out,
+                             struct tensor x, struct tensor weight, struct tensor inverse_rms);
     void (*swiglu_forward)(struct device *, struct tensor out, struct tensor gate_up);
+    void (*swiglu_backward)(struct device *, struct tensor d_gate_up, struct tensor d_out,
+                            struct tensor gate_up);
     void (*gelu_forward)(struct device *, struct tensor out, struct tensor x);
+    void (*gelu_backward)(struct device *, struct tensor d_x, struct tensor d_out, struct tensor x);
     void (*rope_table)(struct device *, struct tensor cosine, struct tensor sine, struct tensor positions,
                        struct tensor axis, struct tensor inverse_frequency);
     void (*rope_forward)(struct device *, struct tensor x, struct tensor cosine, struct tensor sine,
@@ -42,8 +49,13 @@ struct backend {
                               int kv_heads, float scale);
     void (*logprob_forward)(struct device *, struct tensor logprob, struct tensor log_sum,
                             struct tensor entropy, struct tensor logits, struct tensor target);
+    void (*logprob_backward)(struct device *, struct tensor d_logits, struct tensor d_logprob,
+                             struct tensor logits, struct tensor log_sum, struct tensor target);
     void (*reduce_sum)(struct device *, struct tensor out, struct tensor x);
     void (*reduce_sum_squares)(struct device *, struct tensor out, struct tensor x);
+    void (*sum_rows)(struct device *, struct tensor out, struct tensor x);
+    void (*adamw_step)(struct device *, struct tensor weight, struct tensor first, struct tensor second,
+                       struct tensor gradient, struct tensor copy, struct adamw_options);
     void (*sample_tokens)(struct device *, struct sample_arguments arguments);
 };
 

@@ -64,11 +64,26 @@ void scatter_rows(struct device *device, struct tensor out, struct tensor x, str
     device->backend->scatter_rows(device, out, x, index);
 }
 
+void scatter_add_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index) {
+    if (device->failed) return;
+    require(out.dtype == DTYPE_F32 && is_float(x) && has_shape(out, out.rows, x.cols));
+    require(is_row(index, DTYPE_I32, x.rows) && has_shape(x, x.rows, x.cols));
+    if (is_empty(x)) return;
+    device->backend->scatter_add_rows(device, out, x, index);
+}
+
 void add(struct device *device, struct tensor out, struct tensor x) {
     if (device->failed) return;
     require(is_float(out) && is_float(x) && same_shape(out, x));
     if (is_empty(out)) return;
     device->backend->add(device, out, x);
+}
+
+void clear(struct device *device, struct tensor out) {
+    if (device->failed) return;
+    require(has_shape(out, out.rows, out.cols));
+    if (is_empty(out)) return;
+    device->backend->clear(device, out);
 }
 
 void matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
@@ -106,6 +121,16 @@ void add_rmsnorm_forward(struct device *device, struct tensor out, struct tensor
     device->backend->add_rmsnorm_forward(device, out, inverse_rms, residual, x, weight, epsilon);
 }
 
+void rmsnorm_backward(struct device *device, struct tensor d_x, struct tensor d_weight, struct tensor d_out,
+                      struct tensor x, struct tensor weight, struct tensor inverse_rms) {
+    if (device->failed) return;
+    require(is_float(d_x) && same_shape(d_x, x) && is_float(d_out) && same_shape(d_out, x) && is_float(x));
+    require(is_row(weight, DTYPE_F32, x.cols) && is_row_or_none(d_weight, DTYPE_F32, x.cols));
+    require(is_row(inverse_rms, DTYPE_F32, x.rows));
+    if (is_empty(x)) return;
+    device->backend->rmsnorm_backward(device, d_x, d_weight, d_out, x, weight, inverse_rms);
+}
+
 void swiglu_forward(struct device *device, struct tensor out, struct tensor gate_up) {
     if (device->failed) return;
     require(is_float(out) && is_float(gate_up) && has_shape(gate_up, out.rows, 2 * out.cols));
@@ -113,11 +138,28 @@ void swiglu_forward(struct device *device, struct tensor out, struct tensor gate
     device->backend->swiglu_forward(device, out, gate_up);
 }
 
+void swiglu_backward(struct device *device, struct tensor d_gate_up, struct tensor d_out,
+                     struct tensor gate_up) {
+    if (device->failed) return;
+    require(is_float(d_out) && has_shape(d_out, d_out.rows, d_out.cols));
+    require(is_float(gate_up) && has_shape(gate_up, d_out.rows, 2 * d_out.cols));
+    require(is_float(d_gate_up) && same_shape(d_gate_up, gate_up));
+    if (is_empty(d_out)) return;
+    device->backend->swiglu_backward(device, d_gate_up, d_out, gate_up);
+}
+
 void gelu_forward(struct device *device, struct tensor out, struct tensor x) {
     if (device->failed) return;
     require(is_float(out) && is_float(x) && same_shape(out, x));
     if (is_empty(out)) return;
     device->backend->gelu_forward(device, out, x);
+}
+
+void gelu_backward(struct device *device, struct tensor d_x, struct tensor d_out, struct tensor x) {
+    if (device->failed) return;
+    require(is_float(x) && is_float(d_x) && same_shape(d_x, x) && is_float(d_out) && same_shape(d_out, x));
+    if (is_empty(x)) return;
+    device->backend->gelu_backward(device, d_x, d_out, x);
 }
 
 void rope_table(struct device *device, struct tensor cosine, struct tensor sine, struct tensor positions,
@@ -171,6 +213,16 @@ void logprob_forward(struct device *device, struct tensor logprob, struct tensor
     device->backend->logprob_forward(device, logprob, log_sum, entropy, logits, target);
 }
 
+void logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
+                      struct tensor logits, struct tensor log_sum, struct tensor target) {
+    if (device->failed) return;
+    require(is_float(logits) && is_float(d_logits) && same_shape(d_logits, logits));
+    require(is_row(d_logprob, DTYPE_F32, logits.rows) && is_row(log_sum, DTYPE_F32, logits.rows));
+    require(is_row(target, DTYPE_I32, logits.rows));
+    if (is_empty(logits)) return;
+    device->backend->logprob_backward(device, d_logits, d_logprob, logits, log_sum, target);
+}
+
 void reduce_sum(struct device *device, struct tensor out, struct tensor x) {
     if (device->failed) return;
     require(is_row(out, DTYPE_F32, 1) && is_float(x) && has_shape(x, x.rows, x.cols));
@@ -181,6 +233,25 @@ void reduce_sum_squares(struct device *device, struct tensor out, struct tensor 
     if (device->failed) return;
     require(is_row(out, DTYPE_F32, 1) && is_float(x) && has_shape(x, x.rows, x.cols));
     device->backend->reduce_sum_squares(device, out, x);
+}
+
+void sum_rows(struct device *device, struct tensor out, struct tensor x) {
+    if (device->failed) return;
+    require(is_row(out, DTYPE_F32, x.cols) && is_float(x) && has_shape(x, x.rows, x.cols));
+    if (is_empty(x)) return;
+    device->backend->sum_rows(device, out, x);
+}
+
+void adamw_step(struct device *device, struct tensor weight, struct tensor first, struct tensor second,
+                struct tensor gradient, struct tensor copy, struct adamw_options options) {
+    if (device->failed) return;
+    const struct tensor all[] = {weight, first, second, gradient};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        require(all[i].dtype == DTYPE_F32 && same_shape(all[i], weight));
+    require(!copy.data || (copy.dtype == DTYPE_BF16 && same_shape(copy, weight)));
+    require(options.step >= 1);
+    if (is_empty(weight)) return;
+    device->backend->adamw_step(device, weight, first, second, gradient, copy, options);
 }
 
 static void check_sample(struct sample_arguments s) {

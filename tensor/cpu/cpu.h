@@ -45,6 +45,22 @@ static inline bool worth_threads(struct tensor t) {
     return t.rows * t.cols >= CPU_PARALLEL_ELEMENTS;
 }
 
+/* Sums over the rows of a matrix, column by column, that have the same bits on any number of threads: rows
+ * are cut into groups, by their number alone; each has partial sums, which are joined in order. */
+struct column_sums {
+    int64_t groups; /* group g: rows [rows * g / groups, rows * (g + 1) / groups) */
+    int64_t cols, stride;
+    float *partial; /* in the device's workspace */
+};
+
+int64_t column_groups(int64_t rows);
+/* False: the device has failed. */
+bool column_sums_start(struct device *device, struct column_sums *sums, int64_t rows, int64_t cols);
+/* The partial sums of a group, set to zero. */
+float *column_sums_of_group(const struct column_sums *sums, int64_t group);
+/* out (f32 [1, cols]) += the sums of all groups. */
+void column_sums_finish(struct device *device, const struct column_sums *sums, struct tensor out);
+
 /* peak.c */
 void cpu_measure(struct device *device, struct device_peak *peak);
 
@@ -52,7 +68,9 @@ void cpu_measure(struct device *device, struct device_peak *peak);
 void cpu_convert(struct device *device, struct tensor out, struct tensor x);
 void cpu_gather_rows(struct device *device, struct tensor out, struct tensor table, struct tensor index);
 void cpu_scatter_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index);
+void cpu_scatter_add_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index);
 void cpu_add(struct device *device, struct tensor out, struct tensor x);
+void cpu_clear(struct device *device, struct tensor out);
 void cpu_reduce_sum(struct device *device, struct tensor out, struct tensor x);
 void cpu_reduce_sum_squares(struct device *device, struct tensor out, struct tensor x);
 
@@ -68,6 +86,21 @@ void cpu_rope_table(struct device *device, struct tensor cosine, struct tensor s
 void cpu_rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine,
                       int heads, bool inverse);
 
+/* layers_backward.c */
+void cpu_rmsnorm_backward(struct device *device, struct tensor d_x, struct tensor d_weight,
+                          struct tensor d_out, struct tensor x, struct tensor weight,
+                          struct tensor inverse_rms);
+void cpu_swiglu_backward(struct device *device, struct tensor d_gate_up, struct tensor d_out,
+                         struct tensor gate_up);
+void cpu_gelu_backward(struct device *device, struct tensor d_x, struct tensor d_out, struct tensor x);
+
+/* column_sums.c */
+void cpu_sum_rows(struct device *device, struct tensor out, struct tensor x);
+
+/* adamw.c */
+void cpu_adamw_step(struct device *device, struct tensor weight, struct tensor first, struct tensor second,
+                    struct tensor gradient, struct tensor copy, struct adamw_options options);
+
 /* matmul.c */
 void cpu_matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                 struct matmul_options options);
@@ -79,6 +112,8 @@ void cpu_attention_forward(struct device *device, struct tensor out, struct tens
 /* logprob.c */
 void cpu_logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
                          struct tensor entropy, struct tensor logits, struct tensor target);
+void cpu_logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
+                          struct tensor logits, struct tensor log_sum, struct tensor target);
 /* sample.c */
 void cpu_sample_tokens(struct device *device, struct sample_arguments arguments);
 

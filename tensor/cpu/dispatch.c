@@ -19,9 +19,9 @@ static bool has_avx512(void) {
 
 #define CPU_KERNELS(isa_name, isa)                                                                           \
     {                                                                                                        \
-        .name = (isa_name), .row = &row_kernels_##isa, .gemm = &gemm_kernels_##isa,                          \
-        .attention = &attention_kernels_##isa, .logprob = &logprob_kernels_##isa,                            \
-        .sample = &sample_kernels_##isa, .peak = &peak_kernels_##isa                                         \
+        .name = (isa_name), .row = &row_kernels_##isa, .gradient = &gradient_kernels_##isa,                  \
+        .adamw = &adamw_kernels_##isa, .gemm = &gemm_kernels_##isa, .attention = &attention_kernels_##isa,   \
+        .logprob = &logprob_kernels_##isa, .sample = &sample_kernels_##isa, .peak = &peak_kernels_##isa      \
     }
 
 /* Narrowest first. */

@@ -10,8 +10,10 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "tensor/cpu/kernels/adamw.h"
 #include "tensor/cpu/kernels/attention.h"
 #include "tensor/cpu/kernels/gemm.h"
+#include "tensor/cpu/kernels/gradient.h"
 #include "tensor/cpu/kernels/logprob.h"
 #include "tensor/cpu/kernels/peak.h"
 #include "tensor/cpu/kernels/row.h"
@@ -20,6 +22,8 @@
 struct cpu_kernels {
     const char *name; /* as VS2_CPU_ISA spells it */
     const struct row_kernels *row;
+    const struct gradient_kernels *gradient;
+    const struct adamw_kernels *adamw;
     const struct gemm_kernels *gemm;
     const struct attention_kernels *attention;
     const struct logprob_kernels *logprob;

@@ -137,8 +137,19 @@ static void guard_scatter_rows(struct device *device, struct tensor out, struct 
     guard_leave(device);
 }
 
+static void guard_scatter_add_rows(struct device *device, struct tensor out, struct tensor x,
+                                   struct tensor index) {
+    backend_cpu.scatter_add_rows(guard_enter(device), out, x, index);
+    guard_leave(device);
+}
+
 static void guard_add(struct device *device, struct tensor out, struct tensor x) {
     backend_cpu.add(guard_enter(device), out, x);
+    guard_leave(device);
+}
+
+static void guard_clear(struct device *device, struct tensor out) {
+    backend_cpu.clear(guard_enter(device), out);
     guard_leave(device);
 }
 
@@ -161,13 +172,32 @@ static void guard_add_rmsnorm_forward(struct device *device, struct tensor out, 
     guard_leave(device);
 }
 
+static void guard_rmsnorm_backward(struct device *device, struct tensor d_x, struct tensor d_weight,
+                                   struct tensor d_out, struct tensor x, struct tensor weight,
+                                   struct tensor inverse_rms) {
+    backend_cpu.rmsnorm_backward(guard_enter(device), d_x, d_weight, d_out, x, weight, inverse_rms);
+    guard_leave(device);
+}
+
 static void guard_swiglu_forward(struct device *device, struct tensor out, struct tensor gate_up) {
     backend_cpu.swiglu_forward(guard_enter(device), out, gate_up);
     guard_leave(device);
 }
 
+static void guard_swiglu_backward(struct device *device, struct tensor d_gate_up, struct tensor d_out,
+                                  struct tensor gate_up) {
+    backend_cpu.swiglu_backward(guard_enter(device), d_gate_up, d_out, gate_up);
+    guard_leave(device);
+}
+
 static void guard_gelu_forward(struct device *device, struct tensor out, struct tensor x) {
     backend_cpu.gelu_forward(guard_enter(device), out, x);
+    guard_leave(device);
+}
+
+static void guard_gelu_backward(struct device *device, struct tensor d_x, struct tensor d_out,
+                                struct tensor x) {
+    backend_cpu.gelu_backward(guard_enter(device), d_x, d_out, x);
     guard_leave(device);
 }
 
@@ -198,6 +228,12 @@ static void guard_logprob_forward(struct device *device, struct tensor logprob, 
     guard_leave(device);
 }
 
+static void guard_logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
+                                   struct tensor logits, struct tensor log_sum, struct tensor target) {
+    backend_cpu.logprob_backward(guard_enter(device), d_logits, d_logprob, logits, log_sum, target);
+    guard_leave(device);
+}
+
 static void guard_reduce_sum(struct device *device, struct tensor out, struct tensor x) {
     backend_cpu.reduce_sum(guard_enter(device), out, x);
     guard_leave(device);
@@ -205,6 +241,18 @@ static void guard_reduce_sum(struct device *device, struct tensor out, struct te
 
 static void guard_reduce_sum_squares(struct device *device, struct tensor out, struct tensor x) {
     backend_cpu.reduce_sum_squares(guard_enter(device), out, x);
+    guard_leave(device);
+}
+
+static void guard_sum_rows(struct device *device, struct tensor out, struct tensor x) {
+    backend_cpu.sum_rows(guard_enter(device), out, x);
+    guard_leave(device);
+}
+
+static void guard_adamw_step(struct device *device, struct tensor weight, struct tensor first,
+                             struct tensor second, struct tensor gradient, struct tensor copy,
+                             struct adamw_options options) {
+    backend_cpu.adamw_step(guard_enter(device), weight, first, second, gradient, copy, options);
     guard_leave(device);
 }
 
@@ -229,17 +277,25 @@ const struct backend backend_guard = {
     .convert = guard_convert,
     .gather_rows = guard_gather_rows,
     .scatter_rows = guard_scatter_rows,
+    .scatter_add_rows = guard_scatter_add_rows,
     .add = guard_add,
+    .clear = guard_clear,
     .matmul = guard_matmul,
     .rmsnorm_forward = guard_rmsnorm_forward,
     .add_rmsnorm_forward = guard_add_rmsnorm_forward,
+    .rmsnorm_backward = guard_rmsnorm_backward,
     .swiglu_forward = guard_swiglu_forward,
+    .swiglu_backward = guard_swiglu_backward,
     .gelu_forward = guard_gelu_forward,
+    .gelu_backward = guard_gelu_backward,
     .rope_table = guard_rope_table,
     .rope_forward = guard_rope_forward,
     .attention_forward = guard_attention_forward,
     .logprob_forward = guard_logprob_forward,
+    .logprob_backward = guard_logprob_backward,
     .reduce_sum = guard_reduce_sum,
     .reduce_sum_squares = guard_reduce_sum_squares,
+    .sum_rows = guard_sum_rows,
+    .adamw_step = guard_adamw_step,
     .sample_tokens = guard_sample_tokens,
 };

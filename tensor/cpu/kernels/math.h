@@ -82,4 +82,10 @@ static inline float math_gelu(float x) {
     return 0.5f * x * (1.0f + math_erf(x * 0.70710678118654752f));
 }
 
+/* Its derivative, (1 + erf(x / sqrt 2)) / 2 + x e^(-x^2 / 2) / sqrt(2 pi). */
+static inline float math_gelu_slope(float x) {
+    float density = 0.39894228040143268f * math_exp(-0.5f * x * x);
+    return 0.5f * (1.0f + math_erf(x * 0.70710678118654752f)) + x * density;
+}
+
 #endif
