@@ -18,7 +18,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "base/text.h"
 #include "tensor/tensor.h"
 
 enum train_stage { TRAIN_STAGE_SFT, TRAIN_STAGE_GRPO };
@@ -44,7 +43,7 @@ struct train_config {
 
     /* Model. */
     char *model;           /* model_name_or_path: a folder or the name of a hub repository (model/hub.h) */
-    char *device;          /* auto, cpu, cuda or guard */
+    const char *device;    /* auto, cpu, cuda or guard */
     bool bf16;             /* compute in bf16; else in f32. Master weights and moments are f32 in any case */
     enum dtype save_dtype; /* of saved weights: DTYPE_BF16 or DTYPE_F32; by default what is computed in */
     bool freeze_vision_tower;          /* visual.patch_embed and visual.blocks */
@@ -78,8 +77,8 @@ struct train_config {
 
     /* Optimization. */
     int64_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps;
-    double learning_rate, min_lr; /* min_lr: where cosine_with_min_lr ends */
-    char *lr_scheduler_type;      /* a name that schedule_find knows */
+    double learning_rate, min_lr;  /* min_lr: where cosine_with_min_lr ends */
+    const char *lr_scheduler_type; /* a name that schedule_find knows */
     double warmup_ratio;
     int64_t warmup_steps; /* wins over warmup_ratio when above 0 */
     double num_train_epochs;
@@ -127,8 +126,5 @@ int64_t train_interval(double steps, int64_t total);
  * Trainer counts them: ceil(epochs * max(1, ceil(ceil(samples / batch) / gradient_accumulation_steps))), or
  * max_steps. */
 int64_t train_total_steps(const struct train_config *config, int64_t samples);
-
-/* Every key by group with its meaning and default, wrapped to 80 columns. */
-void train_config_help(struct text *out);
 
 #endif

@@ -1,0 +1,116 @@
+#include "train/config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/config_read.h"
+
+static void free_values(struct config_values *values) {
+    free(values->deepspeed);
+    free(values->resume);
+    config_names_free(&values->report_to);
+}
+
+void train_config_free(struct train_config *config) {
+    char *const strings[] = {config->notes,       config->model,        config->dataset_dir,
+                             config->media_dir,   config->output_dir,   config->vision_cache_dir,
+                             config->logging_dir, config->resume_folder};
+    for (size_t i = 0; i < sizeof(strings) / sizeof *strings; i++) free(strings[i]);
+    config_names_free(&config->datasets);
+    config_names_free(&config->eval_datasets);
+    *config = (struct train_config){0};
+}
+
+bool train_config_knows(const char *name) {
+    struct config_match match;
+    return config_key_find(name, ~0u, &match);
+}
+
+static enum status store_defaults(struct config_values *values, struct error *err) {
+    const struct config_group *group;
+    enum status status = STATUS_OK;
+    for (size_t g = 0; (group = config_group_at(g)) && status == STATUS_OK; g++)
+        for (size_t i = 0; group->role == CONFIG_USED && i < group->count && status == STATUS_OK; i++)
+            status = config_store_default(&group->keys[i], values, err);
+    return status;
+}
+
+static enum status store_settings(const struct config_reader *reader, struct config_values *values,
+                                  struct error *err) {
+    for (size_t i = 0; i < reader->count; i++) {
+        const struct config_setting *setting = &reader->settings[i];
+        enum status status = STATUS_OK;
+        if (setting->match.group->role == CONFIG_USED)
+            status = config_store(setting->match.key, setting->node, values, err);
+        else if (setting->match.group->role == CONFIG_FIXED)
+            status = config_check_fixed(setting->match.key, setting->node, err);
+        if (status == STATUS_USAGE) config_fail(reader, setting, err);
+        if (status != STATUS_OK) return status;
+    }
+    return STATUS_OK;
+}
+
+static void note_ignored(struct config_reader *reader) {
+    int count = 0;
+    for (size_t i = 0; i < reader->count; i++) {
+        if (reader->settings[i].match.group->role != CONFIG_IGNORED) continue;
+        text_format(&reader->notes, "%s%s",
+                    count++ ? ", " : "these keys have no meaning here: ", reader->settings[i].match.name);
+    }
+    if (count) text_append_string(&reader->notes, "\n");
+}
+
+static enum status collect(struct config_reader *reader, const char *const *words, size_t count,
+                           struct error *err) {
+    bool other_stage = false;
+    for (size_t i = 0; i < count; i++) other_stage |= strncmp(words[i], "stage=", strlen("stage=")) == 0;
+    enum status status = reader->path ? config_collect_file(reader, other_stage, err) : STATUS_OK;
+    for (size_t i = 0; i < count && status == STATUS_OK; i++)
+        status = config_collect_word(reader, words[i], err);
+    return status;
+}
+
+enum status train_config_read(const char *path, const char *const *words, size_t count,
+                              struct train_config *config, struct error *err) {
+    struct config_reader reader = {.path = path, .stages = 1u << TRAIN_STAGE_SFT};
+    struct config_values values = {
+        .config = {.max_samples = INT64_MAX, .activation_memory = -1, .data_seed = -1, .min_lr = -1},
+        .min_lr_rate = -1};
+    enum status status = collect(&reader, words, count, err);
+    if (status == STATUS_OK) status = store_defaults(&values, err);
+    if (status == STATUS_OK) status = store_settings(&reader, &values, err);
+    if (status == STATUS_OK) {
+        note_ignored(&reader);
+        status = config_resolve(&reader, &values, err);
+    }
+    if (status == STATUS_OK) {
+        text_append_string(&reader.notes, "");
+        values.config.notes = text_take(&reader.notes, "the notes", err);
+        if (!values.config.notes) status = STATUS_FAILED;
+    }
+    config_reader_free(&reader);
+    free_values(&values);
+    if (status == STATUS_OK)
+        *config = values.config;
+    else
+        train_config_free(&values.config);
+    return status;
+}
+
+int64_t train_interval(double steps, int64_t total) {
+    if (steps >= 1) return (int64_t)steps;
+    int64_t interval = (int64_t)ceil((double)total * steps);
+    return interval < 1 ? 1 : interval;
+}
+
+static int64_t divide_up(int64_t a, int64_t b) {
+    return a / b + (a % b != 0);
+}
+
+int64_t train_total_steps(const struct train_config *config, int64_t samples) {
+    if (config->max_steps > 0) return config->max_steps;
+    int64_t batches = divide_up(samples, config->per_device_train_batch_size);
+    int64_t steps = divide_up(batches, config->gradient_accumulation_steps);
+    return (int64_t)ceil(config->num_train_epochs * (double)(steps > 1 ? steps : 1));
+}
