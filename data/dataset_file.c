@@ -49,7 +49,10 @@ static enum status read_row(struct walk *walk, struct error *err) {
         STATUS_OK)
         return STATUS_FAILED;
     json_t *json = json_loadb(file->text + walk->at, rest < INT_MAX ? rest : INT_MAX, JSON_FLAGS, &cause);
-    if (!json) return fail(walk, walk->at + (size_t)cause.position, cause.text, err);
+    if (!json) { /* the position is how many bytes were read */
+        size_t last = cause.position > 0 ? (size_t)cause.position - 1 : 0;
+        return fail(walk, walk->at + last, cause.text, err);
+    }
     struct dataset_line *line = &file->lines[file->count++];
     *line = (struct dataset_line){.start = walk->at, .length = (size_t)cause.position};
     walk->at += line->length;
