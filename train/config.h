@@ -61,7 +61,8 @@ struct train_config {
     double val_size;      /* below 1 a share of the samples, else how many; 0: none */
     bool mask_history;    /* labels on the last answer only */
     bool train_on_prompt; /* labels on everything */
-    bool packing;         /* packing or neat_packing: several samples a sequence of up to cutoff_len tokens */
+    bool packing;      /* several samples a sequence of up to cutoff_len tokens; neat_packing says so, too */
+    bool neat_packing; /* with packing: the samples of a sequence do not see each other */
     bool disable_shuffling;
     double max_skipped_ratio; /* more samples than this share unreadable: an error */
     int64_t preprocessing_num_workers, dataloader_num_workers; /* threads; 0: decided here */

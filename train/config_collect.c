@@ -131,7 +131,7 @@ static const struct yaml_node *find_stage(const struct yaml_node *map) {
 static enum status check_stage(const struct config_reader *reader, const struct yaml_node *stage,
                                struct error *err) {
     if (strcmp(stage->text, "grpo") != 0) return STATUS_OK;
-    error_usage(err, "stage: 'grpo' is not there yet; this version trains stage sft");
+    error_usage(err, "stage 'grpo' is not there yet; this version trains stage sft");
     put_place(reader, "stage", stage->line, err);
     return STATUS_USAGE;
 }

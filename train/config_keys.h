@@ -73,7 +73,7 @@ struct config_values {
     struct train_config config;
     int device, lr_scheduler; /* indices of the choices */
     int save_dtype;           /* enum config_save_dtype */
-    bool neat_packing, disable_gradient_checkpointing, use_cpu;
+    bool disable_gradient_checkpointing, use_cpu;
     char *deepspeed, *resume;
     struct train_names report_to;
     double min_lr_rate;

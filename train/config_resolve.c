@@ -140,12 +140,7 @@ static enum status resolve_data(struct config_reader *reader, struct config_valu
         error_usage(err, "it contradicts train_on_prompt");
         return fail_at(reader, "mask_history", err);
     }
-    config->packing = config->packing || values->neat_packing;
-    const struct config_setting *packing = config_setting_find(reader, "packing");
-    if (config->packing && !values->neat_packing && packing)
-        text_append_string(&reader->notes,
-                           "packing: samples of a sequence never see each other here, as with "
-                           "neat_packing\n");
+    config->packing = config->packing || config->neat_packing;
     return check_pixels(reader, config, err);
 }
 
