@@ -9,12 +9,12 @@
 struct synth_settings {
     const char *folder;
     int preset, dtype;
-    int64_t videos, seed;
+    int64_t videos, test_videos, seed;
     bool quiet;
 };
 
 /* In the order of the choices; presets in the order of synth_presets. */
-static const char *const preset_names[] = {"tiny", "bench-0.4b", NULL};
+static const char *const preset_names[] = {"tiny", "demo", "bench-0.4b", NULL};
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
 static const enum dtype dtypes[] = {DTYPE_BF16, DTYPE_F32};
 
@@ -28,19 +28,27 @@ static const struct option_spec synth_options[] = {
     {.name = "preset",
      .argument = "NAME",
      .help =
-         "tiny: 1.2 million parameters, clips of 2 s at 320 x 180; bench-0.4b: 0.38 billion, 5 s at 640 x "
-         "360",
+         "tiny: 1.2 million parameters, clips of 2 s at 320 x 180; demo: small enough to be trained on two "
+         "cores in minutes, 4 s at 112 x 112; bench-0.4b: 0.38 billion, 5 s at 640 x 360",
      .standard = "tiny",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct synth_settings, preset),
      .choices = preset_names},
     {.name = "videos",
      .argument = "N",
-     .help = "how many clips",
+     .help = "how many training clips",
      .standard = "8",
      .kind = OPTION_INTEGER,
      .offset = offsetof(struct synth_settings, videos),
      .low = 1,
+     .high = 1000000},
+    {.name = "test-videos",
+     .argument = "N",
+     .help = "how many held-out clips beside them, five a prompt",
+     .standard = "0",
+     .kind = OPTION_INTEGER,
+     .offset = offsetof(struct synth_settings, test_videos),
+     .low = 0,
      .high = 1000000},
     {.name = "dtype",
      .argument = "TYPE",
@@ -66,12 +74,16 @@ static const struct option_spec synth_options[] = {
 static const struct program synth_program = {
     .name = "vs2-data",
     .command = "synth",
-    .synopsis = "--out DIR [--preset NAME] [--videos N] [--dtype TYPE] [--seed N]",
+    .synopsis = "--out DIR [--preset NAME] [--videos N] [--test-videos N] [--dtype TYPE] [--seed N]",
     .summary =
-        "Makes a demonstration set: DIR/model/, a Qwen2.5-VL checkpoint with random weights and a "
-        "byte-level tokenizer; DIR/videos/, rendered clips of a shape that moves over textured ground; "
-        "DIR/rows.json, their prompts. The weights are random: scores by this model mean nothing.",
-    .examples = "  vs2-data synth --out demo\n"
+        "Makes a demonstration set: rendered clips of shapes that move over textured ground, with faults of "
+        "five graded strengths in each of the three dimensions, and what an annotator would say of them. DIR "
+        "gets videos/, raw.json (annotations), sft.json and dataset_info.json (SFT rows, the data set "
+        "\"synth\"), grpo.json, rows.json (prompts), test/ (held-out clips with a file for every benchmark), "
+        "and model/, a Qwen2.5-VL checkpoint with random weights and a tokenizer trained on the texts. "
+        "Before "
+        "training, scores by this model mean nothing.",
+    .examples = "  vs2-data synth --out demo --preset demo --videos 2000 --test-videos 200\n"
                 "  vs2-data synth --out bench --preset bench-0.4b --videos 4\n",
     .options = synth_options,
 };
@@ -99,12 +111,15 @@ int data_synth(int argc, char **argv) {
         .folder = settings.folder,
         .preset = &synth_presets[settings.preset],
         .videos = settings.videos,
+        .test_videos = settings.test_videos,
         .dtype = dtypes[settings.dtype],
         .seed = (uint64_t)settings.seed,
         .progress = settings.quiet ? NULL : show_progress,
     };
     status = synth_write(&options, &err);
     if (status != STATUS_OK) return program_fail(&synth_program, status, &err);
-    printf("%s/model\n%s/videos\n%s/rows.json\n", settings.folder, settings.folder, settings.folder);
+    static const char *const parts[] = {"model", "videos", "rows.json", "raw.json", "sft.json", "grpo.json"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) printf("%s/%s\n", settings.folder, parts[i]);
+    if (settings.test_videos > 0) printf("%s/test\n", settings.folder);
     return program_finish(&synth_program, 0);
 }

@@ -1,10 +1,22 @@
 #include "data/synth_scene.h"
 
 #include <math.h>
-
-#include "base/random.h"
+#include <string.h>
 
 /* ---- What there is ----------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name, *article; /* the article opens the prompt */
+    double size;                /* half of a shape's extent, as a share of the height */
+} counts[] = {{"one", "A", 0.22}, {"two", "Two", 0.19}, {"three", "Three", 0.145}};
+
+static const struct {
+    const char *name;
+    uint8_t rgb[3];
+} colors[] = {
+    {"red", {226, 32, 32}},     {"blue", {24, 64, 232}},    {"yellow", {250, 220, 30}},
+    {"purple", {150, 30, 190}}, {"white", {245, 245, 245}}, {"black", {12, 12, 12}},
+};
 
 /* Signed distance from the edge, negative inside, of a shape of extent 1 around the origin; y points down. */
 typedef double distance_function(double x, double y);
@@ -39,102 +51,89 @@ static const struct {
     {"ring", ring_distance},
 };
 
+/* How far along its axis something is at time t in [0, 1], in shares of the picture. */
+typedef double course_function(double t);
+
+static double course_forward(double t) {
+    return 0.15 + 0.7 * t;
+}
+
+static double course_back(double t) {
+    return 0.85 - 0.7 * t;
+}
+
+static double course_falling(double t) {
+    return 0.15 + 0.7 * (0.4 + 0.6 * t) * t;
+}
+
+static const struct {
+    const char *name, *verb; /* the verb of one shape; of several it loses its s */
+    bool sideways;
+    course_function *course;
+} motions[] = {
+    {"right", "moves right", true, course_forward},
+    {"left", "moves left", true, course_back},
+    {"down", "falls down", false, course_falling},
+    {"up", "rises up", false, course_back},
+};
+
 static const struct {
     const char *name;
-    uint8_t rgb[3];
-} colors[] = {
-    {"red", {214, 40, 40}},     {"blue", {35, 87, 200}},    {"yellow", {245, 205, 47}},
-    {"purple", {128, 52, 168}}, {"orange", {240, 128, 24}}, {"white", {240, 240, 240}},
-};
-
-/* The centre at time t in [0, 1], in shares of width and height. */
-typedef void path_function(double t, double *x, double *y);
-
-static void path_right(double t, double *x, double *y) {
-    *x = 0.1 + 0.8 * t;
-    *y = 0.5;
-}
-
-static void path_left(double t, double *x, double *y) {
-    *x = 0.9 - 0.8 * t;
-    *y = 0.5;
-}
-
-static void path_fall(double t, double *x, double *y) {
-    *x = 0.5;
-    *y = 0.15 + 0.65 * t * t;
-}
-
-static void path_rise(double t, double *x, double *y) {
-    *x = 0.5;
-    *y = 0.85 - 0.7 * t;
-}
-
-static void path_around(double t, double *x, double *y) {
-    *x = 0.5 + 0.3 * cos(2 * M_PI * t);
-    *y = 0.5 + 0.3 * sin(2 * M_PI * t);
-}
-
-static void path_bounce(double t, double *x, double *y) {
-    *x = 0.15 + 0.7 * t;
-    *y = 0.8 - 0.5 * fabs(sin(3 * M_PI * t));
-}
-
-static const struct {
-    const char *words; /* after the noun */
-    path_function *path;
-} motions[] = {
-    {"moves from left to right", path_right}, {"moves from right to left", path_left},
-    {"falls to the ground", path_fall},       {"rises slowly", path_rise},
-    {"moves in a circle", path_around},       {"bounces to the right", path_bounce},
-};
-
-static const struct {
-    const char *words;
     uint8_t dark[3], light[3];
-    double cell_x, cell_y; /* the texture's grain, in pixels */
+    double cell_x, cell_y; /* the texture's grain, in pixels of a picture 180 high */
 } grounds[] = {
-    {"over green grass", {34, 84, 30}, {96, 152, 60}, 3, 9},
-    {"over yellow sand", {182, 152, 96}, {222, 198, 142}, 5, 5},
-    {"over grey stone", {84, 86, 90}, {140, 142, 146}, 14, 10},
-    {"over blue water", {18, 60, 104}, {58, 118, 168}, 24, 5},
+    {"green grass", {46, 84, 40}, {118, 164, 100}, 5, 9},
+    {"yellow sand", {140, 120, 84}, {220, 202, 164}, 6, 6},
+    {"grey stone", {76, 78, 82}, {164, 166, 170}, 9, 7},
+    {"blue water", {48, 80, 106}, {124, 160, 192}, 12, 5},
 };
 
 enum {
-    SHAPES = sizeof shapes / sizeof *shapes,
+    COUNTS = sizeof counts / sizeof *counts,
     COLORS = sizeof colors / sizeof *colors,
+    SHAPES = sizeof shapes / sizeof *shapes,
     MOTIONS = sizeof motions / sizeof *motions,
     GROUNDS = sizeof grounds / sizeof *grounds,
 };
 
-/* ---- Drawing lots ------------------------------------------------------------------------------------ */
+/* ---- Words ------------------------------------------------------------------------------------------- */
 
-struct synth_scene synth_scene_draw(uint64_t seed, uint32_t number, int width, int height, int frames) {
-    uint32_t words[4], more[4];
-    random_words((struct random_key){.seed = seed, .sample = number}, words);
-    random_words((struct random_key){.seed = seed, .sample = number, .position = 1}, more);
-    return (struct synth_scene){
-        .width = width,
-        .height = height,
-        .frames = frames,
-        .shape = (int)(words[0] % SHAPES),
-        .color = (int)(words[1] % COLORS),
-        .motion = (int)(words[2] % MOTIONS),
-        .ground = (int)(words[3] % GROUNDS),
-        .size = 0.10 + 0.08 * (more[0] * 0x1p-32),
-        .phase = 0.1 * (more[1] * 0x1p-32),
-        .texture_seed = (uint64_t)more[2] << 32 | more[3],
-    };
+int synth_value_count(enum synth_attribute attribute) {
+    static const int of[SYNTH_ATTRIBUTES] = {COUNTS, COLORS, SHAPES, MOTIONS, GROUNDS};
+    return of[attribute];
 }
 
-void synth_scene_prompt(const struct synth_scene *scene, struct text *prompt) {
-    const char *color = colors[scene->color].name;
-    const char *article = color[0] == 'o' ? "An" : "A";
-    text_format(prompt, "%s %s %s %s %s.", article, color, shapes[scene->shape].name,
-                motions[scene->motion].words, grounds[scene->ground].words);
+const char *synth_attribute_name(enum synth_attribute attribute) {
+    static const char *const names[SYNTH_ATTRIBUTES] = {"count", "color", "shape", "motion", "ground"};
+    return names[attribute];
 }
 
-/* ---- Painting ---------------------------------------------------------------------------------------- */
+const char *synth_value_name(enum synth_attribute attribute, int value) {
+    switch (attribute) {
+    case SYNTH_COUNT: return counts[value].name;
+    case SYNTH_COLOR: return colors[value].name;
+    case SYNTH_SHAPE: return shapes[value].name;
+    case SYNTH_MOTION: return motions[value].name;
+    default: return grounds[value].name;
+    }
+}
+
+void synth_prompt(const struct synth_look *look, struct text *prompt) {
+    const int count = look->value[SYNTH_COUNT];
+    const char *verb = motions[look->value[SYNTH_MOTION]].verb;
+    const char *shape = shapes[look->value[SYNTH_SHAPE]].name;
+    const char *color = colors[look->value[SYNTH_COLOR]].name;
+    text_format(prompt, "%s %s %s", counts[count].article, color, shape);
+    if (count == 0) {
+        text_format(prompt, " %s", verb);
+    } else {
+        int length = (int)strcspn(verb, " ");
+        text_format(prompt, "s %.*s%s", length - 1, verb, verb + length);
+    }
+    text_format(prompt, " over %s.", grounds[look->value[SYNTH_GROUND]].name);
+}
+
+/* ---- Ground ------------------------------------------------------------------------------------------ */
 
 /* A number in [0, 1) for a corner of the texture's grid (the finaliser of splitmix64). */
 static double corner(uint64_t seed, int64_t x, int64_t y) {
@@ -155,16 +154,39 @@ static double noise(uint64_t seed, double x, double y) {
     return above * (1 - down) + below * down;
 }
 
-void synth_scene_ground(const struct synth_scene *scene, uint8_t *rgb) {
-    const double cell_x = grounds[scene->ground].cell_x, cell_y = grounds[scene->ground].cell_y;
-    const uint8_t *dark = grounds[scene->ground].dark, *light = grounds[scene->ground].light;
+void synth_paint_ground(const struct synth_scene *scene, uint8_t *rgb) {
+    const int ground = scene->look.value[SYNTH_GROUND];
+    const double grain = scene->height / 180.0;
+    const double cell_x = fmax(2, grounds[ground].cell_x * grain);
+    const double cell_y = fmax(2, grounds[ground].cell_y * grain);
+    const uint8_t *dark = grounds[ground].dark, *light = grounds[ground].light;
     for (int y = 0; y < scene->height; y++)
         for (int x = 0; x < scene->width; x++) {
             double fine = noise(scene->texture_seed, x / cell_x, y / cell_y);
-            double coarse = noise(~scene->texture_seed, x / (8 * cell_x), y / (8 * cell_y));
-            double share = 0.6 * fine + 0.4 * coarse;
+            double coarse = noise(~scene->texture_seed, x / (4 * cell_x), y / (4 * cell_y));
+            double share = 0.65 * fine + 0.35 * coarse;
             for (int c = 0; c < 3; c++) *rgb++ = (uint8_t)(dark[c] + share * (light[c] - dark[c]) + 0.5);
         }
+}
+
+/* ---- Shapes ------------------------------------------------------------------------------------------ */
+
+bool synth_moves_sideways(const struct synth_look *look) {
+    return motions[look->value[SYNTH_MOTION]].sideways;
+}
+
+double synth_way(const struct synth_scene *scene, int frame) {
+    return scene->phase + (1 - scene->phase) * frame / fmax(1, scene->frames - 1);
+}
+
+/* Several shapes move side by side. */
+struct synth_placement synth_place(const struct synth_scene *scene, int shape, double way) {
+    const int count = scene->look.value[SYNTH_COUNT] + 1;
+    const double lane = 0.5 + (shape - (count - 1) / 2.0) / (count + 0.2);
+    const double along = motions[scene->look.value[SYNTH_MOTION]].course(way);
+    const bool sideways = synth_moves_sideways(&scene->look);
+    return (struct synth_placement){
+        .x = sideways ? along : lane, .y = sideways ? lane : along, .width = 1, .height = 1};
 }
 
 /* How much of a pixel the shape covers, from the distance of its middle to the edge in pixels. */
@@ -172,21 +194,18 @@ static double coverage(double distance) {
     return fmin(1, fmax(0, 0.5 - distance));
 }
 
-void synth_scene_shape(const struct synth_scene *scene, int frame, uint8_t *rgb) {
-    const uint8_t *color = colors[scene->color].rgb;
-    const double size = scene->size * scene->height;
-    double way = scene->phase + (1 - scene->phase) * frame / fmax(1, scene->frames - 1);
-    double center_x, center_y;
-    motions[scene->motion].path(way, &center_x, &center_y);
-    center_x *= scene->width;
-    center_y *= scene->height;
-
-    int left = (int)fmax(0, center_x - size - 2), right = (int)fmin(scene->width, center_x + size + 3);
-    int top = (int)fmax(0, center_y - size - 2), bottom = (int)fmin(scene->height, center_y + size + 3);
+void synth_paint_shape(const struct synth_scene *scene, const struct synth_placement *place, uint8_t *rgb) {
+    const uint8_t *color = colors[scene->look.value[SYNTH_COLOR]].rgb;
+    distance_function *distance = shapes[scene->look.value[SYNTH_SHAPE]].distance;
+    const double size = scene->size * counts[scene->look.value[SYNTH_COUNT]].size * scene->height;
+    const double half_x = size * place->width, half_y = size * place->height;
+    const double center_x = place->x * scene->width, center_y = place->y * scene->height;
+    int left = (int)fmax(0, center_x - half_x - 2), right = (int)fmin(scene->width, center_x + half_x + 3);
+    int top = (int)fmax(0, center_y - half_y - 2), bottom = (int)fmin(scene->height, center_y + half_y + 3);
     for (int y = top; y < bottom; y++)
         for (int x = left; x < right; x++) {
-            double inside_x = (x + 0.5 - center_x) / size, inside_y = (y + 0.5 - center_y) / size;
-            double share = coverage(size * shapes[scene->shape].distance(inside_x, inside_y));
+            double inside_x = (x + 0.5 - center_x) / half_x, inside_y = (y + 0.5 - center_y) / half_y;
+            double share = coverage(fmin(half_x, half_y) * distance(inside_x, inside_y));
             uint8_t *pixel = rgb + 3 * ((size_t)y * (size_t)scene->width + (size_t)x);
             for (int c = 0; c < 3; c++) pixel[c] = (uint8_t)(pixel[c] + share * (color[c] - pixel[c]) + 0.5);
         }

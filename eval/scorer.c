@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "data/prefetch.h"
-#include "eval/query.h"
+#include "data/query.h"
 #include "model/chat.h"
 #include "model/hub.h"
 

@@ -37,7 +37,7 @@ struct scorer_settings {
     const char *model;            /* folder, or hub name in the local cache */
     const char *device;           /* device_open's kind */
     enum dtype compute;           /* DTYPE_I32: bf16 where the device computes it natively, else f32 */
-    const char *template_file;    /* of the query, or NULL (eval/query.h) */
+    const char *template_file;    /* of the query, or NULL (data/query.h) */
     struct visual_options visual; /* `processor` and `threads` are set by the scorer */
     struct sampling_wish sampling;
     int64_t samples, max_new_tokens;

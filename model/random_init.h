@@ -4,12 +4,22 @@
 
 #include "model/checkpoint_write.h"
 
-/* Writes the configuration files and weights into the existing folder: matrices and biases normal with
- * standard deviation 0.02 (initializer_range), norms 1. The same seed gives the same values, whatever the
- * dtype (which rounds them) and the number of threads. Only a few MiB of them are in memory at a time.
- * shard_bytes as in checkpoint_write_tensors. dtype: DTYPE_F32 or DTYPE_BF16. */
+/* What the weights are. The same seed gives the same values, whatever the dtype (which rounds them) and the
+ * number of threads. */
+struct random_weights {
+    enum dtype dtype; /* DTYPE_F32 or DTYPE_BF16 */
+    uint64_t seed;
+    /* Matrices are normal with standard deviation gain / sqrt(columns), so that signals keep their size from
+     * layer to layer and a small model learns soon; 0: with 0.02 (initializer_range), as large models begin.
+     * Biases have 0.02, norms are 1. */
+    double gain;
+};
+
+/* Writes the configuration files and weights into the existing folder. Only a few MiB of them are in memory
+ * at a time. shard_bytes as in checkpoint_write_tensors. */
 enum status random_checkpoint_write(const char *folder, const struct model_config *config,
-                                    const struct generation_config *generation, enum dtype dtype,
-                                    uint64_t seed, size_t shard_bytes, struct error *err);
+                                    const struct generation_config *generation,
+                                    const struct random_weights *weights, size_t shard_bytes,
+                                    struct error *err);
 
 #endif

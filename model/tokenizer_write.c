@@ -1,11 +1,14 @@
 #include "model/tokenizer_write.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "model/tokenizer_vocabulary.h"
 
 /* The special tokens of Qwen2.5-VL, in the order of their ids. */
 static const char *const special_texts[] = {
@@ -15,7 +18,6 @@ static const char *const special_texts[] = {
 };
 
 enum {
-    BYTE_TOKENS = 256,
     SPECIAL_TOKENS = sizeof special_texts / sizeof *special_texts,
     END_OF_TEXT = 0, /* places in the list above */
     TURN_END = 2,
@@ -56,38 +58,66 @@ static const char chat_template[] =
     "<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/* Whether GPT-2's byte-level alphabet shows the byte as the character of that number. */
-static bool shows_itself(int byte) {
-    return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+int32_t tokenizer_byte_id(unsigned char byte) {
+    enum { SHOWN = 188 }; /* '!' to '~', 0xA1 to 0xAC, 0xAE to 0xFF */
+    const uint32_t spelling = byte_spelling(byte);
+    if (spelling >= 0x100) return (int32_t)(SHOWN + spelling - 0x100);
+    if (byte <= '~') return byte - '!';
+    return byte < 0xAD ? byte - 0xA1 + 94 : byte - 0xAE + 106;
 }
 
-/* UTF-8 of a character below U+0800. */
-static void spell(int character, char text[3]) {
-    if (character < 0x80) {
-        text[0] = (char)character;
-        text[1] = '\0';
-    } else {
-        text[0] = (char)(0xC0 | character >> 6);
-        text[1] = (char)(0x80 | (character & 0x3F));
-        text[2] = '\0';
+/* The ordinary tokens, spelled, by id. */
+struct spelled_tokens {
+    char **texts;
+    int32_t count;
+};
+
+static void free_tokens(struct spelled_tokens *tokens) {
+    for (int32_t i = 0; tokens->texts && i < tokens->count; i++) free(tokens->texts[i]);
+    free(tokens->texts);
+}
+
+static enum status spell_tokens(const struct tokenizer_merges *merges, struct spelled_tokens *tokens,
+                                struct error *err) {
+    tokens->count = TOKENIZER_BYTES + (merges ? merges->count : 0);
+    tokens->texts = memory_new((size_t)tokens->count, sizeof *tokens->texts, "the tokens", err);
+    if (!tokens->texts) return STATUS_FAILED;
+    for (int byte = 0; byte < TOKENIZER_BYTES; byte++) {
+        const int32_t id = tokenizer_byte_id((unsigned char)byte);
+        char spelled[4];
+        size_t length = utf8_encode(byte_spelling((unsigned char)byte), spelled);
+        tokens->texts[id] = memory_text(spelled, length, "a token", err);
+        if (!tokens->texts[id]) return STATUS_FAILED;
     }
+    for (int32_t i = TOKENIZER_BYTES; i < tokens->count; i++) {
+        const struct tokenizer_merge *merge = &merges->items[i - TOKENIZER_BYTES];
+        struct text text = {0};
+        text_format(&text, "%s%s", tokens->texts[merge->left], tokens->texts[merge->right]);
+        tokens->texts[i] = text_take(&text, "a token", err);
+        if (!tokens->texts[i]) return STATUS_FAILED;
+    }
+    return STATUS_OK;
 }
 
-/* Qwen's first 256 ids: the bytes that show themselves, then the others, spelled U+0100 and up. */
-static json_t *byte_vocabulary(void) {
+static json_t *describe_vocabulary(const struct spelled_tokens *tokens) {
     json_t *vocabulary = json_object();
-    int id = 0, shifted = 0x100;
-    for (int pass = 0; pass < 2; pass++)
-        for (int byte = 0; byte < BYTE_TOKENS; byte++) {
-            char text[3];
-            if (shows_itself(byte) != (pass == 0)) continue;
-            spell(pass == 0 ? byte : shifted++, text);
-            if (json_object_set_new(vocabulary, text, json_integer(id++)) != 0) {
-                json_decref(vocabulary);
-                return NULL;
-            }
+    for (int32_t i = 0; i < tokens->count; i++)
+        if (json_object_set_new(vocabulary, tokens->texts[i], json_integer(i)) != 0) {
+            json_decref(vocabulary);
+            return NULL;
         }
     return vocabulary;
+}
+
+static json_t *describe_merges(const struct spelled_tokens *tokens, const struct tokenizer_merges *merges) {
+    json_t *list = json_array();
+    for (int32_t i = 0; merges && i < merges->count; i++)
+        if (json_array_append_new(list, json_sprintf("%s %s", tokens->texts[merges->items[i].left],
+                                                     tokens->texts[merges->items[i].right])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
 }
 
 static json_t *added_tokens(int32_t first) {
@@ -107,16 +137,17 @@ static json_t *byte_level(int add_prefix_space) {
                      "trim_offsets", 0, "use_regex", 0);
 }
 
-static json_t *describe_tokenizer(void) {
+static json_t *describe_tokenizer(const struct spelled_tokens *tokens,
+                                  const struct tokenizer_merges *merges) {
     return json_pack("{s:s, s:n, s:n, s:o, s:{s:s}, s:{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}, s:o, s:o, "
-                     "s:{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:[]}}",
-                     "version", "1.0", "truncation", "padding", "added_tokens", added_tokens(BYTE_TOKENS),
+                     "s:{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:o}}",
+                     "version", "1.0", "truncation", "padding", "added_tokens", added_tokens(tokens->count),
                      "normalizer", "type", "NFC", "pre_tokenizer", "type", "Sequence", "pretokenizers",
                      "type", "Split", "pattern", "Regex", split_pattern, "behavior", "Isolated", "invert", 0,
                      byte_level(0), "post_processor", byte_level(0), "decoder", byte_level(0), "model",
                      "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix", "",
                      "end_of_word_suffix", "", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab",
-                     byte_vocabulary(), "merges");
+                     describe_vocabulary(tokens), "merges", describe_merges(tokens, merges));
 }
 
 static json_t *describe_settings(void) {
@@ -134,11 +165,34 @@ static enum status write_dropping(const char *folder, const char *name, json_t *
     return status;
 }
 
-enum status tokenizer_write_bytes(const char *folder, struct error *err) {
-    if (write_dropping(folder, "tokenizer.json", describe_tokenizer(), err) != STATUS_OK)
-        return STATUS_FAILED;
-    if (write_dropping(folder, "tokenizer_config.json", describe_settings(), err) != STATUS_OK)
-        return STATUS_FAILED;
-    return write_dropping(folder, "chat_template.json", json_pack("{s:s}", "chat_template", chat_template),
-                          err); /* where the processor looks for it */
+/* The older form of the merges: "LEFT RIGHT" a line. */
+static enum status write_merges(const char *folder, const struct spelled_tokens *tokens,
+                                const struct tokenizer_merges *merges, struct error *err) {
+    struct text text = {0};
+    text_append_string(&text, "#version: 0.2\n");
+    for (int32_t i = 0; merges && i < merges->count; i++)
+        text_format(&text, "%s %s\n", tokens->texts[merges->items[i].left],
+                    tokens->texts[merges->items[i].right]);
+    enum status status = text_check(&text, "merges.txt", err);
+    char *path = status == STATUS_OK ? file_join(folder, "merges.txt", err) : NULL;
+    status = path ? file_write(path, text.data, text.length, err) : STATUS_FAILED;
+    free(path);
+    text_free(&text);
+    return status;
+}
+
+enum status tokenizer_write(const char *folder, const struct tokenizer_merges *merges, struct error *err) {
+    struct spelled_tokens tokens = {0};
+    enum status status = spell_tokens(merges, &tokens, err);
+    if (status == STATUS_OK)
+        status = write_dropping(folder, "tokenizer.json", describe_tokenizer(&tokens, merges), err);
+    if (status == STATUS_OK) status = write_dropping(folder, "vocab.json", describe_vocabulary(&tokens), err);
+    if (status == STATUS_OK) status = write_merges(folder, &tokens, merges, err);
+    if (status == STATUS_OK)
+        status = write_dropping(folder, "tokenizer_config.json", describe_settings(), err);
+    if (status == STATUS_OK) /* where the processor looks for it */
+        status = write_dropping(folder, "chat_template.json",
+                                json_pack("{s:s}", "chat_template", chat_template), err);
+    free_tokens(&tokens);
+    return status;
 }

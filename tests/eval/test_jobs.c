@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "data/query.h"
 #include "eval/jobs.h"
-#include "eval/query.h"
 
 static char directory[] = "/tmp/vs2-jobs-XXXXXX";
 static char path[64];

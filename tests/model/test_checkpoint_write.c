@@ -91,7 +91,8 @@ static const struct generation_config generation = {
 static enum status write_random(const char *folder, enum dtype dtype, uint64_t seed, size_t shard_bytes,
                                 struct error *err) {
     const struct model_config config = support_tiny_config(true);
-    return random_checkpoint_write(folder, &config, &generation, dtype, seed, shard_bytes, err);
+    const struct random_weights weights = {.dtype = dtype, .seed = seed};
+    return random_checkpoint_write(folder, &config, &generation, &weights, shard_bytes, err);
 }
 
 /* ---- Tests ------------------------------------------------------------------------------------------- */
@@ -247,7 +248,7 @@ static void failing_allocations_are_errors(void **state) {
     support_folder_remove(folder);
 }
 
-static void random_weights(void **state) {
+static void random_weights_are_normal(void **state) {
     (void)state;
     struct error err;
     struct safetensors half, single, other;
@@ -289,11 +290,40 @@ static void random_weights(void **state) {
     for (int i = 0; i < 3; i++) support_folder_remove(folders[i]);
 }
 
+/* With a gain of 1 each row of a matrix has a sum of squares near 1; biases and norms are as without. */
+static void random_weights_of_a_gain(void **state) {
+    (void)state;
+    struct error err;
+    struct safetensors tensors;
+    char *folder = support_folder();
+    const struct model_config config = support_tiny_config(true);
+    const struct random_weights weights = {.dtype = DTYPE_F32, .seed = 3, .gain = 1};
+    assert_int_equal(random_checkpoint_write(folder, &config, &generation, &weights, 0, &err), STATUS_OK);
+    assert_int_equal(safetensors_open(folder, &tensors, &err), STATUS_OK);
+    for (size_t i = 0; i < tensors.count; i++) {
+        const struct stored_tensor *tensor = &tensors.tensors[i];
+        const float *values = (const void *)tensor->data;
+        const bool norm = strstr(tensor->name, "norm") || strstr(tensor->name, "ln_q");
+        double squares = 0;
+        for (size_t k = 0; k < tensor->bytes / 4; k++) squares += (double)values[k] * values[k];
+        double mean = squares / (double)tensor->shape[0], count = (double)tensor->bytes / 4;
+        if (norm)
+            assert_true(mean == 1);
+        else if (tensor->rank == 1)
+            assert_true(fabs(mean / 4e-4 - 1) < 6 * sqrt(2 / count));
+        else
+            assert_true(fabs(mean - 1) < 6 * sqrt(2 / count));
+    }
+    safetensors_close(&tensors);
+    support_folder_remove(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_hold_what_one_file_holds), cmocka_unit_test(files_of_another_division_go),
         cmocka_unit_test(a_full_disk_keeps_the_old_file),  cmocka_unit_test(a_failing_source_leaves_no_file),
-        cmocka_unit_test(failing_allocations_are_errors),  cmocka_unit_test(random_weights),
+        cmocka_unit_test(failing_allocations_are_errors),  cmocka_unit_test(random_weights_are_normal),
+        cmocka_unit_test(random_weights_of_a_gain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@ static void bytes_and_special_tokens(void **state) {
     (void)state;
     struct error err;
     char *folder = support_folder();
-    if (tokenizer_write_bytes(folder, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (tokenizer_write(folder, NULL, &err) != STATUS_OK) fail_msg("%s", err.message);
     struct tokenizer *tokenizer = tokenizer_load(folder, &err);
     if (!tokenizer) fail_msg("%s", err.message);
     const struct special_tokens special = special_tokens_after(256);
@@ -50,7 +50,7 @@ static void every_byte_has_its_token(void **state) {
     struct error err;
     char *folder = support_folder();
     bool seen[256] = {false};
-    assert_int_equal(tokenizer_write_bytes(folder, &err), STATUS_OK);
+    assert_int_equal(tokenizer_write(folder, NULL, &err), STATUS_OK);
     struct tokenizer *tokenizer = tokenizer_load(folder, &err);
     assert_non_null(tokenizer);
     for (int character = 0; character < 0x800; character++) { /* all bytes that UTF-8 uses up to here */
@@ -75,7 +75,7 @@ static void every_byte_has_its_token(void **state) {
     assert_true(count >= 128 + 64 + 30); /* ASCII, continuations, leading bytes C2 to DF */
     tokenizer_free(tokenizer);
     support_folder_remove(folder);
-    assert_int_equal(tokenizer_write_bytes("/nowhere", &err), STATUS_FAILED);
+    assert_int_equal(tokenizer_write("/nowhere", NULL, &err), STATUS_FAILED);
     assert_string_equal(err.message, "/nowhere/tokenizer.json: cannot write: No such file or directory");
 }
 

@@ -1,6 +1,6 @@
 /* The query: what the judge is asked about a video, with the video's text prompt in it. */
-#ifndef VS2_EVAL_QUERY_H
-#define VS2_EVAL_QUERY_H
+#ifndef VS2_DATA_QUERY_H
+#define VS2_DATA_QUERY_H
 
 #include "base/error.h"
 

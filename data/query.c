@@ -1,4 +1,4 @@
-#include "eval/query.h"
+#include "data/query.h"
 
 #include <stdlib.h>
 #include <string.h>
