@@ -1,0 +1,146 @@
+#include "train/optimizer.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tensor/ops.h"
+
+static struct error err;
+
+struct fixture {
+    struct device device;
+    struct model model;
+    struct optimizer optimizer;
+};
+
+static void open_model(struct fixture *f, const char *name, enum dtype compute) {
+    assert_int_equal(device_open("guard", &f->device, &err), STATUS_OK);
+    if (model_open(name, &f->device, compute, &f->model, &err) != STATUS_OK) fail_msg("%s", err.message);
+}
+
+static void open_all(struct fixture *f, const char *name, enum dtype compute, struct freeze freeze) {
+    open_model(f, name, compute);
+    if (optimizer_open(&f->optimizer, &f->model, &freeze, &err) != STATUS_OK) fail_msg("%s", err.message);
+}
+
+static void close_all(struct fixture *f) {
+    optimizer_close(&f->optimizer);
+    model_close(&f->model);
+    device_close(&f->device);
+}
+
+/* transformers' get_decay_parameter_names on Qwen2.5-VL. */
+static void test_what_decays(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        bool decays;
+    } cases[] = {
+        {"model.language_model.embed_tokens.weight", true},
+        {"model.language_model.layers.0.input_layernorm.weight", false},
+        {"model.language_model.layers.0.post_attention_layernorm.weight", false},
+        {"model.language_model.layers.0.self_attn.q_proj.weight", true},
+        {"model.language_model.layers.0.self_attn.q_proj.bias", false},
+        {"model.language_model.norm.weight", false},
+        {"model.visual.blocks.0.norm1.weight", true},
+        {"model.visual.merger.ln_q.weight", true},
+        {"model.visual.patch_embed.proj.weight", true},
+        {"lm_head.weight", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct parameter parameter = {0};
+        strcpy(parameter.name, cases[i].name);
+        if (parameter_decays(&parameter) != cases[i].decays) fail_msg("%s", cases[i].name);
+    }
+}
+
+/* The trained parts have weights of their own, and gradients where the model has them; the frozen ones not.
+ */
+static void test_frozen_parts(void **state) {
+    (void)state;
+    for (int set = 0; set < 7; set++) {
+        struct freeze freeze = {set & 1, set & 2, set & 4};
+        struct fixture f;
+        open_all(&f, "tests/golden/model/tied", DTYPE_BF16, freeze);
+        int64_t elements = 0;
+        for (size_t i = 0; i < f.optimizer.parameter_count; i++) {
+            const struct parameter *p = &f.optimizer.parameters[i];
+            struct tensor gradient = *parameter_tensor(&f.optimizer.gradients, p);
+            bool frozen = strstr(p->name, "visual.merger") ? freeze.projector
+                          : strstr(p->name, "visual")      ? freeze.vision_tower
+                                                           : freeze.language_model;
+            assert_int_equal(gradient.data == NULL, frozen);
+            if (frozen) continue;
+            elements += p->rows * p->cols;
+            assert_int_equal(gradient.dtype, DTYPE_F32);
+        }
+        assert_int_equal(f.optimizer.elements, elements);
+        assert_ptr_equal(f.model.language.head.data, f.model.language.embedding.data);
+        int64_t bytes =
+            optimizer_bytes(f.optimizer.parameters, f.optimizer.parameter_count, &freeze, DTYPE_BF16);
+        assert_true(bytes >= 16 * elements && bytes <= 18 * elements);
+        close_all(&f);
+    }
+}
+
+static void test_nothing_to_train(void **state) {
+    (void)state;
+    struct fixture f;
+    struct freeze freeze = {true, true, true};
+    open_model(&f, "tests/golden/model/tied", DTYPE_F32);
+    assert_int_equal(optimizer_open(&f.optimizer, &f.model, &freeze, &err), STATUS_USAGE);
+    assert_non_null(strstr(err.message, "nothing to train"));
+    model_close(&f.model);
+    device_close(&f.device);
+}
+
+/* Gradients of 3 everywhere: the norm, the first step's size, and zero afterwards. */
+static void test_norm_and_step(void **state) {
+    (void)state;
+    struct fixture f;
+    struct freeze freeze = {true, true, false};
+    open_all(&f, "tests/golden/model/tied", DTYPE_BF16, freeze);
+    const struct trained_parameter *embedding = &f.optimizer.trained[0];
+    assert_string_equal(embedding->parameter->name, "model.language_model.embed_tokens.weight");
+    struct tensor gradient = embedding->parts[OPTIMIZER_GRADIENT];
+    size_t elements = (size_t)(gradient.rows * gradient.cols);
+    float *values = calloc(elements, sizeof *values), *before = calloc(elements, sizeof *before);
+    assert_int_equal(device_read(&f.device, before, embedding->parts[OPTIMIZER_WEIGHT], &err), STATUS_OK);
+    for (size_t i = 0; i < elements; i++) values[i] = 3;
+    device_write(&f.device, gradient, values);
+    double norm;
+    assert_int_equal(optimizer_norm(&f.optimizer, 0.5, &norm, &err), STATUS_OK);
+    assert_true(fabs(norm / (1.5 * sqrt((double)elements)) - 1) < 1e-6);
+
+    const struct optimizer_settings settings = {
+        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.1, .max_grad_norm = 1};
+    optimizer_step(&f.optimizer, &settings, 0.01, 0.5, norm);
+    assert_int_equal(f.optimizer.step, 1);
+    assert_int_equal(device_read(&f.device, values, embedding->parts[OPTIMIZER_WEIGHT], &err), STATUS_OK);
+    for (size_t i = 0; i < elements; i++) {
+        double expected = (double)before[i] * (1 - 0.01 * 0.1) - 0.01; /* Adam's first step is the rate */
+        assert_true(fabs((double)values[i] - expected) < 1e-5);
+    }
+    assert_int_equal(device_read(&f.device, values, embedding->parts[OPTIMIZER_FIRST], &err), STATUS_OK);
+    assert_true(fabs((double)values[0] * sqrt((double)elements) / 0.1 - 1) < 1e-4); /* clipped to norm 1 */
+    assert_int_equal(optimizer_norm(&f.optimizer, 1, &norm, &err), STATUS_OK);
+    assert_true(norm == 0);
+    free(values);
+    free(before);
+    close_all(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_decays),
+        cmocka_unit_test(test_frozen_parts),
+        cmocka_unit_test(test_nothing_to_train),
+        cmocka_unit_test(test_norm_and_step),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

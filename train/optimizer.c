@@ -1,0 +1,186 @@
+#include "train/optimizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "tensor/ops.h"
+
+static bool begins(const char *text, const char *prefix) {
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+bool freeze_holds(const struct freeze *freeze, const struct parameter *parameter) {
+    if (begins(parameter->name, "model.visual.merger.")) return freeze->projector;
+    if (begins(parameter->name, "model.visual.")) return freeze->vision_tower;
+    return freeze->language_model;
+}
+
+bool parameter_decays(const struct parameter *parameter) {
+    static const char *const exempt[] = {"bias", "layernorm", "rmsnorm", ".norm.", "_norm."};
+    for (size_t i = 0; i < sizeof exempt / sizeof *exempt; i++)
+        if (strstr(parameter->name, exempt[i])) return false;
+    return true;
+}
+
+static bool is_vector(const struct parameter *parameter) {
+    return parameter->kind == PARAMETER_NORM || parameter->kind == PARAMETER_BIAS;
+}
+
+/* Whether the model computes with a rounded copy of the parameter. */
+static bool needs_copy(const struct parameter *parameter, enum dtype compute) {
+    return compute == DTYPE_BF16 && !is_vector(parameter);
+}
+
+int64_t optimizer_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,
+                        enum dtype compute) {
+    int64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (freeze_holds(freeze, &parameters[i])) continue;
+        int64_t each = OPTIMIZER_PARTS * (int64_t)dtype_size(DTYPE_F32);
+        if (needs_copy(&parameters[i], compute)) each += (int64_t)dtype_size(DTYPE_BF16);
+        bytes += parameters[i].rows * parameters[i].cols * each;
+    }
+    return bytes;
+}
+
+/* A zeroed tensor of the parameter's shape that the optimizer owns; no data when there is no memory. */
+static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, int64_t rows, int64_t cols,
+                                const char *what, struct error *err) {
+    struct tensor none = {0};
+    if (memory_grow(&optimizer->memory, &optimizer->memory_capacity, optimizer->memory_count + 1,
+                    sizeof *optimizer->memory, what, err) != STATUS_OK)
+        return none;
+    size_t bytes = (size_t)rows * (size_t)cols * dtype_size(dtype);
+    void *memory = device_allocate(optimizer->model->device, bytes, what, err);
+    if (!memory) return none;
+    optimizer->memory[optimizer->memory_count++] = memory;
+    return tensor_at(memory, dtype, rows, cols);
+}
+
+/* Moves one parameter to trainable memory. */
+static enum status take_parameter(struct optimizer *optimizer, struct trained_parameter *trained,
+                                  struct error *err) {
+    const struct parameter *p = trained->parameter;
+    struct device *device = optimizer->model->device;
+    struct tensor *place = parameter_tensor(optimizer->model, p);
+    for (int part = 0; part < OPTIMIZER_PARTS; part++) {
+        trained->parts[part] = own_tensor(optimizer, DTYPE_F32, p->rows, p->cols, p->name, err);
+        if (!trained->parts[part].data) return STATUS_FAILED;
+    }
+    convert(device, trained->parts[OPTIMIZER_WEIGHT], *place);
+    if (needs_copy(p, optimizer->model->compute)) {
+        trained->copy = own_tensor(optimizer, DTYPE_BF16, p->rows, p->cols, p->name, err);
+        if (!trained->copy.data) return STATUS_FAILED;
+        convert(device, trained->copy, trained->parts[OPTIMIZER_WEIGHT]);
+    }
+    *place = trained->copy.data ? trained->copy : trained->parts[OPTIMIZER_WEIGHT];
+    *parameter_tensor(&optimizer->gradients, p) = trained->parts[OPTIMIZER_GRADIENT];
+    trained->decays = parameter_decays(p);
+    optimizer->elements += p->rows * p->cols;
+    return STATUS_OK;
+}
+
+/* The gradients' own blocks and layers, without tensors yet. */
+static enum status make_gradients(struct optimizer *optimizer, struct error *err) {
+    struct model *model = optimizer->model, *gradients = &optimizer->gradients;
+    *gradients = (struct model){.config = model->config, .device = model->device, .compute = DTYPE_F32};
+    gradients->vision.blocks =
+        memory_new((size_t)model->config.vision.depth, sizeof *gradients->vision.blocks, "gradients", err);
+    gradients->language.layers =
+        memory_new((size_t)model->config.layers, sizeof *gradients->language.layers, "gradients", err);
+    return gradients->vision.blocks && gradients->language.layers ? STATUS_OK : STATUS_FAILED;
+}
+
+enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
+                           struct error *err) {
+    *optimizer = (struct optimizer){.model = model};
+    if (make_gradients(optimizer, err) != STATUS_OK) goto err;
+    optimizer->parameters = parameters_list(&model->config, &optimizer->parameter_count, err);
+    if (!optimizer->parameters) goto err;
+    optimizer->trained =
+        memory_new(optimizer->parameter_count, sizeof *optimizer->trained, "trained parameters", err);
+    if (!optimizer->trained) goto err;
+    for (size_t i = 0; i < optimizer->parameter_count; i++) {
+        if (freeze_holds(freeze, &optimizer->parameters[i])) continue;
+        struct trained_parameter *trained = &optimizer->trained[optimizer->count++];
+        trained->parameter = &optimizer->parameters[i];
+        if (take_parameter(optimizer, trained, err) != STATUS_OK) goto err;
+    }
+    if (optimizer->count == 0) {
+        optimizer_close(optimizer);
+        return error_usage(err, "every part of the model is frozen: there is nothing to train");
+    }
+    if (model->config.tied_embeddings) {
+        model->language.head = model->language.embedding;
+        optimizer->gradients.language.head = optimizer->gradients.language.embedding;
+    }
+    optimizer->norms = own_tensor(optimizer, DTYPE_F32, 1, (int64_t)optimizer->count, "gradient norms", err);
+    optimizer->host_norms = memory_new(optimizer->count, sizeof *optimizer->host_norms, "norms", err);
+    if (!optimizer->norms.data || !optimizer->host_norms) goto err;
+    if (device_synchronize(model->device, err) != STATUS_OK) goto err;
+    return STATUS_OK;
+err:
+    optimizer_close(optimizer);
+    return STATUS_FAILED;
+}
+
+void optimizer_close(struct optimizer *optimizer) {
+    for (size_t i = 0; i < optimizer->memory_count; i++)
+        device_release(optimizer->model->device, optimizer->memory[i]);
+    free(optimizer->memory);
+    free(optimizer->host_norms);
+    free(optimizer->trained);
+    free(optimizer->parameters);
+    free(optimizer->gradients.vision.blocks);
+    free(optimizer->gradients.language.layers);
+    *optimizer = (struct optimizer){0};
+}
+
+enum status optimizer_norm(struct optimizer *optimizer, double scale, double *norm, struct error *err) {
+    struct device *device = optimizer->model->device;
+    for (size_t i = 0; i < optimizer->count; i++) {
+        struct tensor to = tensor_cols(optimizer->norms, (int64_t)i, 1);
+        reduce_sum_squares(device, to, optimizer->trained[i].parts[OPTIMIZER_GRADIENT]);
+    }
+    enum status status = device_read(device, optimizer->host_norms, optimizer->norms, err);
+    if (status != STATUS_OK) return status;
+    double total = 0;
+    for (size_t i = 0; i < optimizer->count; i++) total += (double)optimizer->host_norms[i];
+    *norm = scale * sqrt(total);
+    return STATUS_OK;
+}
+
+void optimizer_step(struct optimizer *optimizer, const struct optimizer_settings *settings,
+                    double learning_rate, double scale, double norm) {
+    double clip = settings->max_grad_norm > 0 ? fmin(1, settings->max_grad_norm / (norm + 1e-6)) : 1;
+    struct adamw_options options = {
+        .learning_rate = learning_rate,
+        .beta1 = settings->beta1,
+        .beta2 = settings->beta2,
+        .epsilon = settings->epsilon,
+        .gradient_scale = scale * clip,
+        .step = ++optimizer->step,
+    };
+    for (size_t i = 0; i < optimizer->count; i++) {
+        struct trained_parameter *trained = &optimizer->trained[i];
+        options.weight_decay = trained->decays ? settings->weight_decay : 0;
+        adamw_step(optimizer->model->device, trained->parts[OPTIMIZER_WEIGHT],
+                   trained->parts[OPTIMIZER_FIRST], trained->parts[OPTIMIZER_SECOND],
+                   trained->parts[OPTIMIZER_GRADIENT], trained->copy, options);
+    }
+}
+
+void optimizer_clear(struct optimizer *optimizer) {
+    for (size_t i = 0; i < optimizer->count; i++)
+        clear(optimizer->model->device, optimizer->trained[i].parts[OPTIMIZER_GRADIENT]);
+}
+
+void optimizer_refresh(struct optimizer *optimizer) {
+    for (size_t i = 0; i < optimizer->count; i++) {
+        struct trained_parameter *trained = &optimizer->trained[i];
+        if (trained->copy.data)
+            convert(optimizer->model->device, trained->copy, trained->parts[OPTIMIZER_WEIGHT]);
+    }
+}

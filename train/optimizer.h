@@ -1,0 +1,94 @@
+/* What is trained and how it is stepped: gradients, f32 master weights and AdamW's moments of the parameters
+ * that are not frozen.
+ *
+ *     optimizer_open(&optimizer, &model, &freeze, err);   the model's tensors now lie in trainable memory
+ *     ... forward and backward passes add to optimizer.gradients ...
+ *     optimizer_norm(&optimizer, scale, &norm, err);
+ *     optimizer_step(&optimizer, &settings, learning_rate, scale, norm);
+ */
+#ifndef VS2_TRAIN_OPTIMIZER_H
+#define VS2_TRAIN_OPTIMIZER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "model/parameters.h"
+
+/* Parts that keep their weights, as the published keys name them. */
+struct freeze {
+    bool vision_tower;   /* visual.patch_embed and visual.blocks */
+    bool projector;      /* visual.merger */
+    bool language_model; /* the embedding, the layers, the last norm and the head */
+};
+
+bool freeze_holds(const struct freeze *freeze, const struct parameter *parameter);
+
+/* Whether weight decay applies, by the name rule of transformers (Trainer.get_decay_parameter_names): not to
+ * names with "bias", "layernorm", "rmsnorm", ".norm." or "_norm.". So "norm1" and "ln_q" of the vision tower
+ * do decay, as they do there. */
+bool parameter_decays(const struct parameter *parameter);
+
+/* The four tensors of a trained parameter, all f32. */
+enum optimizer_part {
+    OPTIMIZER_WEIGHT,
+    OPTIMIZER_FIRST,
+    OPTIMIZER_SECOND,
+    OPTIMIZER_GRADIENT,
+    OPTIMIZER_PARTS
+};
+
+struct trained_parameter {
+    const struct parameter *parameter;
+    struct tensor parts[OPTIMIZER_PARTS];
+    struct tensor copy; /* bf16, what the model computes with; no tensor: it computes with the weight */
+    bool decays;
+};
+
+struct optimizer {
+    struct model *model;
+    struct model gradients; /* the gradients in the model's own shape; tensors of frozen parameters have no
+                               data */
+    struct parameter *parameters; /* all of the model's */
+    size_t parameter_count;
+    struct trained_parameter *trained;
+    size_t count;
+    int64_t elements;    /* trained, in all */
+    int64_t step;        /* updates done */
+    struct tensor norms; /* f32 [1, count]: room for optimizer_norm */
+    float *host_norms;
+    void **memory;
+    size_t memory_count, memory_capacity;
+};
+
+struct optimizer_settings {
+    double beta1, beta2, epsilon, weight_decay;
+    double max_grad_norm; /* 0: no clipping */
+};
+
+/* Gives every trained parameter of the model f32 weights of its own (and bf16 copies of matrices when the
+ * model computes in bf16), moments and gradients, all zero. The model's tensors point to them from now on.
+ * Nothing to train is a usage error. optimizer_close frees all; the model can then only be closed. */
+enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
+                           struct error *err);
+void optimizer_close(struct optimizer *optimizer);
+
+/* Bytes that optimizer_open would take for the configuration. */
+int64_t optimizer_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,
+                        enum dtype compute);
+
+/* The norm of all gradients together, each times `scale`: gradients that were summed over micro-batches
+ * become their mean so. Waits for the device. */
+enum status optimizer_norm(struct optimizer *optimizer, double scale, double *norm, struct error *err);
+
+/* One update with the gradients times `scale`, whose norm is `norm`, and times max_grad_norm / (norm + 1e-6)
+ * when that is below 1, as torch.nn.utils.clip_grad_norm_ does. The gradients are zero afterwards. */
+void optimizer_step(struct optimizer *optimizer, const struct optimizer_settings *settings,
+                    double learning_rate, double scale, double norm);
+
+/* Drops the gradients: the step is left out. */
+void optimizer_clear(struct optimizer *optimizer);
+
+/* The compute copies again from the weights, after these were written. */
+void optimizer_refresh(struct optimizer *optimizer);
+
+#endif
