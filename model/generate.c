@@ -259,7 +259,7 @@ static enum status encode_visuals(struct engine *engine, struct prompt *prompt, 
         device_write(model->device, tensor_rows(patches, first, rows), request->patches[i]);
         first += rows;
     }
-    vision_forward(model, &engine->arena, features, patches, &plan, NULL);
+    vision_forward(model, &engine->arena, features, patches, &plan);
     enum status status = device_synchronize(model->device, err);
     arena_release(&engine->arena, mark);
     engine->statistics.patches += plan.patches;

@@ -31,10 +31,6 @@ struct language_pass {
     const int32_t *wanted;
     int64_t wanted_count;
 
-    /* NULL, or a tensor [count, hidden] of the compute type for each layer, that receive the layers' inputs
-     * (those without data are skipped). */
-    const struct tensor *kept;
-
     /* NULL, or where the pass keeps what language_backward needs; not with a cache. */
     struct language_tape *tape;
 };

@@ -11,9 +11,9 @@
 /* How much of a stack of blocks is kept. All zeros: the input of every block. */
 struct tape_depth {
     int64_t frozen;    /* the blocks before this one keep nothing: the backward pass does not reach them */
-    int64_t attention; /* the first blocks from there on that keep their attention: products of q, k, v and
-                          output, and the scores are not computed again */
-    int64_t whole;     /* the first of them that also keep their MLP: nothing is computed again but norms */
+    int64_t attention; /* of the blocks from there on, how many keep their attention: the products around it
+                          and the scores are not computed again */
+    int64_t whole;     /* how many keep that and their MLP: nothing but norms is computed again */
 };
 
 /* What one block keeps; tensors without data are not kept. `rows` are the tokens, or in the language model's
@@ -26,5 +26,30 @@ struct block_tape {
     struct tensor middle;   /* [rows, hidden]: the stream between attention and MLP */
     struct tensor gate_up;  /* [rows, 2 * intermediate] */
 };
+
+/* What the blocks of a stack have in common. */
+struct block_shape {
+    int64_t hidden, heads, kv_heads, head_dim, intermediate;
+    float epsilon;
+};
+
+/* A stack of blocks, and a pass through it. */
+struct tape_shape {
+    struct block_shape block;
+    enum dtype compute;
+    int64_t blocks;
+    int64_t tokens;
+    int64_t last_rows; /* that go on in the last block: tokens, or fewer */
+    struct tape_depth depth;
+};
+
+/* Makes tensors for all that the blocks keep; tapes: [blocks]. */
+void tape_make(struct block_tape *tapes, struct arena *arena, const struct tape_shape *shape);
+
+/* Bytes that tape_make takes from the arena. */
+size_t tape_bytes(const struct tape_shape *shape);
+
+/* Bytes of a [rows, cols] tensor in an arena. */
+size_t tape_tensor_bytes(enum dtype dtype, int64_t rows, int64_t cols);
 
 #endif

@@ -12,7 +12,7 @@
 #include "model/vision.h"
 #include "tests/model/support_golden.h"
 
-enum { MAX_LAYERS = 8, ROW_STEP = 5 /* activations of the goldens keep every fifth row */ };
+enum { ROW_STEP = 5 /* activations of the goldens keep every fifth row */ };
 
 /* A golden prompt ready for a pass. */
 struct prepared {
@@ -38,7 +38,7 @@ static struct tensor run_vision(struct golden_model *opened, const struct golden
         device_write(&opened->device, tensor_rows(packed, first, rows), prompt->patches[i]);
         first += rows;
     }
-    vision_forward(&opened->model, &opened->arena, features, packed, &plan, NULL);
+    vision_forward(&opened->model, &opened->arena, features, packed, &plan);
     assert_int_equal(device_synchronize(&opened->device, &err), STATUS_OK);
     vision_plan_free(&plan);
     return features;
@@ -114,17 +114,17 @@ static float *prompt_logprobs(struct golden_model *opened, const struct golden_c
 static void check_case(struct golden_model *opened, const struct safetensors *golden, const char *name) {
     struct arena_mark mark = arena_mark(&opened->arena);
     struct prepared p;
-    struct tensor kept[MAX_LAYERS];
+    struct language_tape tape;
+    struct error err;
     int64_t layers = opened->model.config.layers;
     prepare(&p, opened, golden, name);
-    for (int64_t i = 0; i < layers; i++)
-        kept[i] =
-            arena_tensor(&opened->arena, opened->model.compute, p.pass.count, opened->model.config.hidden);
-    kept[0].data = NULL; /* left out */
-    p.pass.kept = kept;
+    assert_int_equal(language_tape_make(&tape, &opened->model, &opened->arena, p.pass.count, p.pass.count,
+                                        (struct tape_depth){0}, &err),
+                     STATUS_OK);
+    p.pass.tape = &tape;
     struct tensor states = run(opened, &p.pass);
     for (int64_t i = 1; i < layers && strcmp(name, "video") == 0; i++)
-        compare_every_fifth(opened, kept[i],
+        compare_every_fifth(opened, tape.layers[i].input,
                             golden_get(golden, "video/language.layer.%lld", (long long)i - 1),
                             "input of a layer");
     compare_every_fifth(opened, states, golden_get(golden, "%s/language.hidden", name), "final states");
@@ -133,6 +133,7 @@ static void check_case(struct golden_model *opened, const struct safetensors *go
     assert_close(logprobs, golden_get(golden, "%s/logprobs", name).data, p.pass.count - 1, 1e-4,
                  "log-probability");
     free(logprobs);
+    language_tape_free(&tape);
     release(&p);
     arena_release(&opened->arena, mark);
 }

@@ -11,11 +11,12 @@
 #include "model/vision.h"
 #include "tests/model/support_golden.h"
 
-enum { MAX_BLOCKS = 8, ROW_STEP = 5 /* activations of the goldens keep every fifth row */ };
+enum { ROW_STEP = 5 /* activations of the goldens keep every fifth row */ };
 
 struct towers {
     struct vision_plan plan;
-    struct tensor features, kept[MAX_BLOCKS + 1];
+    struct tensor features;
+    struct vision_tape tape;
 };
 
 /* Runs the tower over `count` visuals, with what its blocks take and give. */
@@ -26,16 +27,21 @@ static struct towers run_tower(struct golden_model *opened, const struct visual_
     const struct vision_config *config = &opened->model.config.vision;
     if (vision_plan_make(config, grids, count, &run.plan, &err)) fail_msg("%s", err.message);
     run.features = arena_tensor(&opened->arena, opened->model.compute, run.plan.features, config->out_hidden);
-    for (int64_t i = 0; i <= config->depth; i++)
-        run.kept[i] = arena_tensor(&opened->arena, opened->model.compute, run.plan.patches, config->hidden);
+    if (vision_tape_make(&run.tape, &opened->model, &opened->arena, &run.plan, (struct tape_depth){0}, &err))
+        fail_msg("%s", err.message);
     struct tensor packed = arena_tensor(&opened->arena, DTYPE_F32, run.plan.patches, 1176);
     for (int64_t i = 0, first = 0; i < count; i++) {
         int64_t rows = grids[i].t * grids[i].h * grids[i].w;
         device_write(&opened->device, tensor_rows(packed, first, rows), patches[i]);
         first += rows;
     }
-    vision_forward(&opened->model, &opened->arena, run.features, packed, &run.plan, run.kept);
+    vision_forward_keep(&opened->model, &opened->arena, run.features, packed, &run.plan, &run.tape);
     return run;
+}
+
+static void release(struct towers *run) {
+    vision_plan_free(&run->plan);
+    vision_tape_free(&run->tape);
 }
 
 /* Every fifth row of `values`, row r of which is row order[r] of the golden tensor (order NULL: r). */
@@ -57,7 +63,7 @@ static void compare_blocks(struct golden_model *opened, const struct safetensors
     int64_t depth = opened->model.config.vision.depth;
     for (int64_t i = 0; i <= depth; i++) {
         char what[64];
-        float *values = read_floats(opened, run->kept[i]);
+        float *values = read_floats(opened, i < depth ? run->tape.blocks[i].input : run->tape.output);
         snprintf(what, sizeof what, "input of block %lld", (long long)i);
         struct golden_tensor wanted = i == 0 ? golden_get(golden, "video/video.patch_embed")
                                              : golden_get(golden, "video/video.block.%lld", (long long)i - 1);
@@ -80,7 +86,7 @@ static void check_case(struct golden_model *opened, const struct safetensors *go
         assert_close(features, wanted.data, wanted.rows * wanted.cols, 1e-4, name);
         if (strcmp(name, "video") == 0) compare_blocks(opened, golden, &run);
         free(features);
-        vision_plan_free(&run.plan);
+        release(&run);
         arena_release(&opened->arena, mark);
     }
     golden_case_free(&prompt);
@@ -126,7 +132,7 @@ static void bf16_is_as_near_as_the_reference(void **state) {
                       theirs);
         assert_true(ours <= 1.5 * theirs);
         free(features);
-        vision_plan_free(&run.plan);
+        release(&run);
         golden_case_free(&prompt);
         golden_model_close(&opened);
         safetensors_close(&golden);
@@ -148,11 +154,11 @@ static void packed_visuals_equal_separate_ones(void **state) {
         assert_close(at, alone, one.features.rows * one.features.cols, 1e-5, "a visual alone");
         at += one.features.rows * one.features.cols;
         free(alone);
-        vision_plan_free(&one.plan);
+        release(&one);
     }
     assert_int_equal(at - together, all.features.rows * all.features.cols);
     free(together);
-    vision_plan_free(&all.plan);
+    release(&all);
     golden_case_free(&prompt);
     golden_model_close(&opened);
     safetensors_close(&golden);
