@@ -47,6 +47,10 @@ struct backend {
     void (*attention_forward)(struct device *, struct tensor out, struct tensor log_sum, struct tensor q,
                               struct tensor k, struct tensor v, struct attention_segments segments, int heads,
                               int kv_heads, float scale);
+    void (*attention_backward)(struct device *, struct tensor d_q, struct tensor d_k, struct tensor d_v,
+                               struct tensor d_out, struct tensor out, struct tensor log_sum, struct tensor q,
+                               struct tensor k, struct tensor v, struct attention_segments segments,
+                               int heads, int kv_heads, float scale);
     void (*logprob_forward)(struct device *, struct tensor logprob, struct tensor log_sum,
                             struct tensor entropy, struct tensor logits, struct tensor target);
     void (*logprob_backward)(struct device *, struct tensor d_logits, struct tensor d_logprob,

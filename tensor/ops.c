@@ -188,19 +188,44 @@ static bool segment_fits(struct attention_segment s, int64_t queries, int64_t ke
            s.key + s.keys <= keys && (!s.causal || s.queries <= s.keys);
 }
 
-void attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
-                       struct tensor k, struct tensor v, struct attention_segments segments, int heads,
-                       int kv_heads, float scale) {
-    if (device->failed) return;
+/* What both halves take. */
+static void check_attention(struct tensor out, struct tensor q, struct tensor k, struct tensor v,
+                            struct attention_segments segments, int heads, int kv_heads) {
     require(heads > 0 && kv_heads > 0 && heads % kv_heads == 0 && q.cols % heads == 0);
     int64_t head_dim = q.cols / heads;
     require(head_dim % 4 == 0 && head_dim <= 256);
     require(is_float(out) && is_float(q) && same_shape(out, q));
     require(is_float(k) && k.dtype == v.dtype && same_shape(k, v) && k.cols == kv_heads * head_dim);
-    require(!log_sum.data || (log_sum.dtype == DTYPE_F32 && has_shape(log_sum, q.rows, heads)));
     for (int64_t i = 0; i < segments.count; i++) require(segment_fits(segments.host[i], q.rows, k.rows));
+}
+
+void attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
+                       struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                       int kv_heads, float scale) {
+    if (device->failed) return;
+    check_attention(out, q, k, v, segments, heads, kv_heads);
+    require(!log_sum.data || (log_sum.dtype == DTYPE_F32 && has_shape(log_sum, q.rows, heads)));
     if (is_empty(out) || segments.count == 0) return;
     device->backend->attention_forward(device, out, log_sum, q, k, v, segments, heads, kv_heads, scale);
+}
+
+void attention_backward(struct device *device, struct tensor d_q, struct tensor d_k, struct tensor d_v,
+                        struct tensor d_out, struct tensor out, struct tensor log_sum, struct tensor q,
+                        struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                        int kv_heads, float scale) {
+    if (device->failed) return;
+    check_attention(out, q, k, v, segments, heads, kv_heads);
+    require(log_sum.dtype == DTYPE_F32 && has_shape(log_sum, q.rows, heads));
+    require(is_float(d_q) && same_shape(d_q, q) && is_float(d_out) && same_shape(d_out, q));
+    require(is_float(d_k) && same_shape(d_k, k) && is_float(d_v) && same_shape(d_v, v));
+    if (is_empty(q) || is_empty(k) || segments.count == 0) {
+        clear(device, d_q);
+        clear(device, d_k);
+        clear(device, d_v);
+        return;
+    }
+    device->backend->attention_backward(device, d_q, d_k, d_v, d_out, out, log_sum, q, k, v, segments, heads,
+                                        kv_heads, scale);
 }
 
 void logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,

@@ -150,6 +150,7 @@ const struct backend backend_cpu = {
     .rope_table = cpu_rope_table,
     .rope_forward = cpu_rope_forward,
     .attention_forward = cpu_attention_forward,
+    .attention_backward = cpu_attention_backward,
     .logprob_forward = cpu_logprob_forward,
     .logprob_backward = cpu_logprob_backward,
     .reduce_sum = cpu_reduce_sum,

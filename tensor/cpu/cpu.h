@@ -109,6 +109,11 @@ void cpu_matmul(struct device *device, struct tensor out, struct tensor a, struc
 void cpu_attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
                            struct tensor k, struct tensor v, struct attention_segments segments, int heads,
                            int kv_heads, float scale);
+/* attention_backward.c */
+void cpu_attention_backward(struct device *device, struct tensor d_q, struct tensor d_k, struct tensor d_v,
+                            struct tensor d_out, struct tensor out, struct tensor log_sum, struct tensor q,
+                            struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                            int kv_heads, float scale);
 /* logprob.c */
 void cpu_logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
                          struct tensor entropy, struct tensor logits, struct tensor target);

@@ -21,7 +21,8 @@ static bool has_avx512(void) {
     {                                                                                                        \
         .name = (isa_name), .row = &row_kernels_##isa, .gradient = &gradient_kernels_##isa,                  \
         .adamw = &adamw_kernels_##isa, .gemm = &gemm_kernels_##isa, .attention = &attention_kernels_##isa,   \
-        .logprob = &logprob_kernels_##isa, .sample = &sample_kernels_##isa, .peak = &peak_kernels_##isa      \
+        .attention_backward = &attention_backward_kernels_##isa, .logprob = &logprob_kernels_##isa,          \
+        .sample = &sample_kernels_##isa, .peak = &peak_kernels_##isa                                         \
     }
 
 /* Narrowest first. */

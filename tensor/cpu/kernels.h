@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "tensor/cpu/kernels/adamw.h"
 #include "tensor/cpu/kernels/attention.h"
+#include "tensor/cpu/kernels/attention_backward.h"
 #include "tensor/cpu/kernels/gemm.h"
 #include "tensor/cpu/kernels/gradient.h"
 #include "tensor/cpu/kernels/logprob.h"
@@ -26,6 +27,7 @@ struct cpu_kernels {
     const struct adamw_kernels *adamw;
     const struct gemm_kernels *gemm;
     const struct attention_kernels *attention;
+    const struct attention_backward_kernels *attention_backward;
     const struct logprob_kernels *logprob;
     const struct sample_kernels *sample;
     const struct peak_kernels *peak;

@@ -222,6 +222,16 @@ static void guard_attention_forward(struct device *device, struct tensor out, st
     guard_leave(device);
 }
 
+static void guard_attention_backward(struct device *device, struct tensor d_q, struct tensor d_k,
+                                     struct tensor d_v, struct tensor d_out, struct tensor out,
+                                     struct tensor log_sum, struct tensor q, struct tensor k, struct tensor v,
+                                     struct attention_segments segments, int heads, int kv_heads,
+                                     float scale) {
+    backend_cpu.attention_backward(guard_enter(device), d_q, d_k, d_v, d_out, out, log_sum, q, k, v, segments,
+                                   heads, kv_heads, scale);
+    guard_leave(device);
+}
+
 static void guard_logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
                                   struct tensor entropy, struct tensor logits, struct tensor target) {
     backend_cpu.logprob_forward(guard_enter(device), logprob, log_sum, entropy, logits, target);
@@ -291,6 +301,7 @@ const struct backend backend_guard = {
     .rope_table = guard_rope_table,
     .rope_forward = guard_rope_forward,
     .attention_forward = guard_attention_forward,
+    .attention_backward = guard_attention_backward,
     .logprob_forward = guard_logprob_forward,
     .logprob_backward = guard_logprob_backward,
     .reduce_sum = guard_reduce_sum,
