@@ -71,6 +71,11 @@ int64_t language_frozen_layers(const struct model *gradients, bool features);
 /* Bytes that language_tape_make takes from the arena, for a pass of `count` tokens, `wanted` of them. */
 size_t language_tape_bytes(const struct model *model, int64_t count, int64_t wanted, struct tape_depth depth);
 
+/* The depth that saves most work of those whose tape takes at most `bytes`; when none is so small, the
+ * smallest. */
+struct tape_depth language_tape_depth(const struct model *model, int64_t count, int64_t wanted,
+                                      int64_t frozen, size_t bytes);
+
 /* Makes the tape of one pass, which has then to be run once, and backward once at most. The tensors go with
  * the arena's mark; language_tape_free frees the rest. */
 enum status language_tape_make(struct language_tape *tape, const struct model *model, struct arena *arena,

@@ -28,11 +28,23 @@ static struct tape_shape shape_of_tape(const struct model *model, int64_t count,
                                .depth = depth};
 }
 
+/* What a tape holds beside what the layers keep. */
+static size_t other_bytes(const struct model *model, int64_t count, int64_t wanted) {
+    return 2 * tape_tensor_bytes(DTYPE_F32, count, model->config.head_dim / 2) +
+           tape_tensor_bytes(model->compute, wanted, model->config.hidden);
+}
+
 size_t language_tape_bytes(const struct model *model, int64_t count, int64_t wanted,
                            struct tape_depth depth) {
     struct tape_shape shape = shape_of_tape(model, count, wanted, depth);
-    return tape_bytes(&shape) + 2 * tape_tensor_bytes(DTYPE_F32, count, model->config.head_dim / 2) +
-           tape_tensor_bytes(model->compute, wanted, model->config.hidden);
+    return tape_bytes(&shape) + other_bytes(model, count, wanted);
+}
+
+struct tape_depth language_tape_depth(const struct model *model, int64_t count, int64_t wanted,
+                                      int64_t frozen, size_t bytes) {
+    struct tape_shape shape = shape_of_tape(model, count, wanted, (struct tape_depth){.frozen = frozen});
+    size_t other = other_bytes(model, count, wanted);
+    return tape_depth_within(&shape, bytes > other ? bytes - other : 0);
 }
 
 enum status language_tape_make(struct language_tape *tape, const struct model *model, struct arena *arena,

@@ -56,3 +56,17 @@ size_t tape_bytes(const struct tape_shape *shape) {
     }
     return bytes;
 }
+
+struct tape_depth tape_depth_within(const struct tape_shape *shape, size_t bytes) {
+    struct tape_shape trial = *shape;
+    int64_t blocks = shape->blocks - shape->depth.frozen;
+    trial.depth.attention = trial.depth.whole = blocks;
+    while (trial.depth.whole > 0 && tape_bytes(&trial) > bytes) trial.depth.attention = --trial.depth.whole;
+    while (trial.depth.attention < blocks) {
+        trial.depth.attention++;
+        if (tape_bytes(&trial) <= bytes) continue;
+        trial.depth.attention--;
+        break;
+    }
+    return trial.depth;
+}

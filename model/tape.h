@@ -49,6 +49,11 @@ void tape_make(struct block_tape *tapes, struct arena *arena, const struct tape_
 /* Bytes that tape_make takes from the arena. */
 size_t tape_bytes(const struct tape_shape *shape);
 
+/* The depth that saves most work of those whose tape_bytes do not exceed `bytes`, if there is any: as many
+ * blocks whole as fit, and then the attention of further ones. shape->depth.frozen holds, the rest of
+ * shape->depth is not used. */
+struct tape_depth tape_depth_within(const struct tape_shape *shape, size_t bytes);
+
 /* Bytes of a [rows, cols] tensor in an arena. */
 size_t tape_tensor_bytes(enum dtype dtype, int64_t rows, int64_t cols);
 

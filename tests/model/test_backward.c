@@ -184,7 +184,7 @@ static void bf16_is_as_near_as_the_reference(void **state) {
             double reference = 0;
             for (int t = 0; t < 2; t++) {
                 struct fixture f;
-                open_fixture(&f, golden_shapes[s], "guard", t ? DTYPE_BF16 : DTYPE_F32);
+                open_fixture(&f, golden_shapes[s], "cpu", t ? DTYPE_BF16 : DTYPE_F32);
                 struct training_case prompt = get_case(&f, golden_cases[c]);
                 values[t] = gradients_of(&f, &prompt, everything, NULL, &count);
                 reference = golden_number(&f, golden_cases[c], "bf16.error");
@@ -213,7 +213,7 @@ static void recomputed_gradients_have_the_same_bits(void **state) {
     };
     for (int t = 0; t < 2; t++) {
         struct fixture f;
-        open_fixture(&f, "untied", "guard", types[t]);
+        open_fixture(&f, "untied", "cpu", types[t]);
         struct training_case prompt = get_case(&f, "mixed");
         int64_t count, other_count;
         float *kept = gradients_of(&f, &prompt, everything, NULL, &count);
@@ -268,7 +268,7 @@ static void frozen_parts_change_nothing(void **state) {
                                              is_norm,        is_last_mlp, is_last_query, is_head,
                                              is_patch_embed, is_nothing};
     struct fixture f;
-    open_fixture(&f, "untied", "guard", DTYPE_F32);
+    open_fixture(&f, "untied", "cpu", DTYPE_F32);
     struct training_case prompt = get_case(&f, "mixed");
     struct gradients all = gradients_make(&f.opened, NULL);
     training_step(&f.opened, &all, &prompt, everything);
@@ -300,7 +300,7 @@ static void samples_add_up(void **state) {
     (void)state;
     const char *const names[] = {"mixed", "video", NULL};
     struct fixture f;
-    open_fixture(&f, "tied", "guard", DTYPE_F32);
+    open_fixture(&f, "tied", "cpu", DTYPE_F32);
     struct training_case a = get_case(&f, "mixed"), b = get_case(&f, "video");
     struct training_case both = training_case_join(&a, &b);
     struct gradients packed = gradients_make(&f.opened, NULL), apart = gradients_make(&f.opened, NULL);
@@ -369,7 +369,7 @@ static void shared_prefix_equals_separate_sequences(void **state) {
     struct fixture f;
     int64_t count;
     double loss = 0;
-    open_fixture(&f, "untied", "guard", DTYPE_F32);
+    open_fixture(&f, "untied", "cpu", DTYPE_F32);
     struct gradients apart = gradients_make(&f.opened, NULL);
     struct training_case tails[GROUP], prompt = get_case(&f, "video"), copy = get_case(&f, "video");
     struct training_case shared = training_case_join(&prompt, &copy); /* for its room */
@@ -438,7 +438,7 @@ static void equals_differences_of_the_loss(void **state) {
     (void)state;
     const float length = 2e-5f;
     struct fixture f;
-    open_fixture(&f, "untied", "guard", DTYPE_F32);
+    open_fixture(&f, "untied", "cpu", DTYPE_F32);
     struct training_case prompt = get_case(&f, "mixed");
     struct gradients all = gradients_make(&f.opened, NULL), nothing = gradients_make(&f.opened, is_nothing);
     training_step(&f.opened, &all, &prompt, everything);
@@ -472,7 +472,7 @@ static void tapes_take_the_bytes_they_say(void **state) {
     const struct tape_depth depths[] = {{0}, {.attention = 1}, {.frozen = 1, .whole = 1}, {.whole = 99}};
     struct fixture f;
     struct error err;
-    open_fixture(&f, "untied", "guard", DTYPE_BF16);
+    open_fixture(&f, "untied", "cpu", DTYPE_BF16);
     struct arena *arena = &f.opened.arena;
     struct training_case prompt = get_case(&f, "mixed");
     struct vision_plan plan;
@@ -504,6 +504,31 @@ static void tapes_take_the_bytes_they_say(void **state) {
     }
     vision_plan_free(&plan);
     training_case_free(&prompt);
+    close_fixture(&f);
+}
+
+/* The deepest tape within some bytes: each block more is one that would no longer fit. */
+static void depth_follows_the_budget(void **state) {
+    (void)state;
+    struct fixture f;
+    open_fixture(&f, "untied", "cpu", DTYPE_BF16);
+    const struct model *model = &f.opened.model;
+    int64_t layers = model->config.layers;
+    for (int64_t frozen = 0; frozen <= layers; frozen++) {
+        struct tape_depth all = {.frozen = frozen, .attention = layers - frozen, .whole = layers - frozen};
+        size_t most = language_tape_bytes(model, 50, 9, all);
+        struct tape_depth depth = language_tape_depth(model, 50, 9, frozen, most);
+        assert_memory_equal(&depth, &all, sizeof all);
+        depth = language_tape_depth(model, 50, 9, frozen, 0);
+        assert_int_equal(depth.attention + depth.whole, 0);
+        assert_int_equal(depth.frozen, frozen);
+        if (frozen == layers) break;
+        depth = language_tape_depth(model, 50, 9, frozen, most - 1);
+        assert_int_equal(depth.whole, layers - frozen - 1);
+        assert_true(language_tape_bytes(model, 50, 9, depth) < most);
+        depth.attention++;
+        assert_true(depth.attention > layers - frozen || language_tape_bytes(model, 50, 9, depth) >= most);
+    }
     close_fixture(&f);
 }
 
@@ -571,6 +596,7 @@ int main(void) {
         cmocka_unit_test(shared_prefix_equals_separate_sequences),
         cmocka_unit_test(equals_differences_of_the_loss),
         cmocka_unit_test(tapes_take_the_bytes_they_say),
+        cmocka_unit_test(depth_follows_the_budget),
         cmocka_unit_test(survives_lack_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
