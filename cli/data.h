@@ -3,5 +3,9 @@
 #define VS2_CLI_DATA_H
 
 int data_synth(int argc, char **argv);
+int data_check(int argc, char **argv);
+int data_stats(int argc, char **argv);
+int data_template(int argc, char **argv);
+int data_convert(int argc, char **argv);
 
 #endif

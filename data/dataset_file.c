@@ -56,6 +56,10 @@ static enum status read_row(struct walk *walk, struct error *err) {
     struct dataset_line *line = &file->lines[file->count++];
     *line = (struct dataset_line){.start = walk->at, .length = (size_t)cause.position};
     walk->at += line->length;
+    if (!walk->format) {
+        json_decref(json);
+        return STATUS_OK;
+    }
     if (row_read(walk->format, json, &row, &reason) == STATUS_OK) {
         row_free(&row);
         return STATUS_OK;

@@ -21,8 +21,9 @@ struct dataset_file {
     size_t count, capacity;
 };
 
-/* Reads the file and checks every row. "PATH: line L, byte B: CAUSE" where it is no JSON, byte and line
- * counted from 1. dataset_file_free frees it, also after a failure. */
+/* Reads the file and checks every row; without a format (NULL) a row may be anything. "PATH: line L, byte B:
+ * CAUSE" where it is no JSON, byte and line counted from 1. dataset_file_free frees it, also after a failure.
+ */
 enum status dataset_file_read(const char *path, const struct row_format *format, struct dataset_file *file,
                               struct error *err);
 void dataset_file_free(struct dataset_file *file);
