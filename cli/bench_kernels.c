@@ -85,6 +85,7 @@ static const struct program program = {
     .examples = "vs2-bench kernels --dtype bf16 --width 1024 --inner 4096\n",
 };
 
+enum { HEAD_ROWS = 128 };           /* a chunk of labelled rows before the head */
 enum { WEIGHTS_BYTES = 256 << 20 }; /* weights come from memory: each run takes others, in turn */
 
 /* What the measurements share. */
@@ -100,7 +101,9 @@ struct kernels {
 /* A kernel under measurement: `run` does it once, with the tensors it was set up with. */
 struct task {
     struct tensor out, a, b, c;
-    int64_t weights_rows; /* rows of b that one run uses; b holds several such weights */
+    struct tensor more[4];         /* of backward halves */
+    struct matmul_options options; /* of a matrix product */
+    int64_t weights_rows;          /* rows of b that one run uses; b holds several such weights */
     int64_t turn;
     int heads;
     void (*run)(struct kernels *kernels, struct task *task);
@@ -156,7 +159,7 @@ static struct tensor fill(struct kernels *kernels, enum dtype dtype, int64_t row
 static void run_matmul(struct kernels *kernels, struct task *task) {
     int64_t weights = task->b.rows / task->weights_rows;
     struct tensor b = tensor_rows(task->b, task->turn++ % weights * task->weights_rows, task->weights_rows);
-    matmul(&kernels->device, task->out, task->a, b, (struct matmul_options){.transpose_b = true});
+    matmul(&kernels->device, task->out, task->a, b, task->options);
 }
 
 static void bench_matmul(struct kernels *kernels, const char *name, int64_t m, int64_t n, int64_t k) {
@@ -166,6 +169,7 @@ static void bench_matmul(struct kernels *kernels, const char *name, int64_t m, i
     struct task task = {.out = fill(kernels, kernels->dtype, m, n),
                         .a = fill(kernels, kernels->dtype, m, k),
                         .b = fill(kernels, kernels->dtype, n * weights, k),
+                        .options = {.transpose_b = true},
                         .weights_rows = n,
                         .run = run_matmul};
     char shape[64];
@@ -177,12 +181,47 @@ static void bench_matmul(struct kernels *kernels, const char *name, int64_t m, i
     arena_release(&kernels->arena, mark);
 }
 
+/* A product of the backward pass: out[m, n] = op(a) b, over `depth`. */
+static void bench_gradient(struct kernels *kernels, const char *name, int64_t m, int64_t n, int64_t depth,
+                           enum dtype out, struct matmul_options options) {
+    struct arena_mark mark = arena_mark(&kernels->arena);
+    enum dtype dtype = kernels->dtype;
+    struct task task = {.out = fill(kernels, out, m, n),
+                        .a = options.transpose_a ? fill(kernels, dtype, depth, m)
+                                                 : fill(kernels, dtype, m, depth),
+                        .b = fill(kernels, dtype, depth, n),
+                        .options = options,
+                        .weights_rows = depth,
+                        .run = run_matmul};
+    char shape[64];
+    snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 "x%" PRId64, m, n, depth);
+    double read = (double)(m + n) * (double)depth * (double)dtype_size(dtype);
+    double written = (double)m * (double)n * (double)dtype_size(out) * (options.accumulate ? 2 : 1);
+    if (!kernels->device.failed)
+        report(kernels, &task, name, shape, 2.0 * (double)m * (double)n * (double)depth, read + written);
+    arena_release(&kernels->arena, mark);
+}
+
+/* Of a linear layer y = x W^T: d_x = d_y W, and d_W += d_y^T x in f32. */
+static void bench_linear_backward(struct kernels *kernels, const char *name, int64_t rows, int64_t outputs,
+                                  int64_t inputs) {
+    char title[64];
+    snprintf(title, sizeof title, "%s, d_x", name);
+    bench_gradient(kernels, title, rows, inputs, outputs, kernels->dtype, (struct matmul_options){0});
+    snprintf(title, sizeof title, "%s, d_weight", name);
+    bench_gradient(kernels, title, outputs, inputs, rows, DTYPE_F32,
+                   (struct matmul_options){.transpose_a = true, .accumulate = true});
+}
+
 static void bench_matmuls(struct kernels *kernels, const struct settings *s) {
     bench_matmul(kernels, "forward up", s->rows, s->inner, s->width);
     bench_matmul(kernels, "forward down", s->rows, s->width, s->inner);
     for (int64_t m = 1; m <= 64; m *= m == 1 ? 8 : m == 8 ? 2 : 4)
         bench_matmul(kernels, "decode up", m, s->inner, s->width);
     for (int64_t m = 1; m <= 8; m *= 8) bench_matmul(kernels, "head", m, s->vocab, s->width);
+    bench_linear_backward(kernels, "backward up", s->rows, s->inner, s->width);
+    bench_linear_backward(kernels, "backward down", s->rows, s->width, s->inner);
+    bench_linear_backward(kernels, "backward head", HEAD_ROWS, s->vocab, s->width);
 }
 
 /* ---- What memory bounds ------------------------------------------------------------------------------ */
@@ -217,6 +256,37 @@ static void run_attention(struct kernels *kernels, struct task *task) {
                       (struct attention_segments){&all, 1}, task->heads, task->heads, 0.125f);
 }
 
+static void run_attention_backward(struct kernels *kernels, struct task *task) {
+    const struct attention_segment all = {.queries = task->a.rows, .keys = task->a.rows, .causal = true};
+    attention_backward(&kernels->device, task->more[0], task->more[1], task->more[2], task->a, task->out,
+                       task->more[3], task->a, task->b, task->c, (struct attention_segments){&all, 1},
+                       task->heads, task->heads, 0.125f);
+}
+static void run_rmsnorm_backward(struct kernels *kernels, struct task *task) {
+    rmsnorm_backward(&kernels->device, task->out, task->more[0], task->a, task->b, task->c, task->more[1]);
+}
+static void run_swiglu_backward(struct kernels *kernels, struct task *task) {
+    swiglu_backward(&kernels->device, task->out, task->a, task->b);
+}
+static void run_gelu_backward(struct kernels *kernels, struct task *task) {
+    gelu_backward(&kernels->device, task->out, task->a, task->b);
+}
+static void run_sum_rows(struct kernels *kernels, struct task *task) {
+    sum_rows(&kernels->device, task->out, task->a);
+}
+static void run_logprob_backward(struct kernels *kernels, struct task *task) {
+    logprob_backward(&kernels->device, task->a, task->out, task->a, task->out, task->b);
+}
+static void run_adamw(struct kernels *kernels, struct task *task) {
+    const struct adamw_options options = {.learning_rate = 1e-6,
+                                          .beta1 = 0.9,
+                                          .beta2 = 0.999,
+                                          .epsilon = 1e-8,
+                                          .gradient_scale = 1,
+                                          .step = ++task->turn};
+    adamw_step(&kernels->device, task->a, task->b, task->c, task->out, task->more[0], options);
+}
+
 static void bench_rows_of(struct kernels *kernels, const struct settings *s) {
     struct arena_mark mark = arena_mark(&kernels->arena);
     enum dtype dtype = kernels->dtype;
@@ -228,6 +298,8 @@ static void bench_rows_of(struct kernels *kernels, const struct settings *s) {
     struct tensor f32 = fill(kernels, DTYPE_F32, s->rows, s->inner);
     struct tensor weight = fill(kernels, DTYPE_F32, 1, s->inner);
     struct tensor angles = fill(kernels, DTYPE_F32, s->rows, 32);
+    struct tensor sum = fill(kernels, DTYPE_F32, 1, s->inner), inverse = fill(kernels, DTYPE_F32, 1, s->rows);
+    struct tensor d_twice = fill(kernels, dtype, s->rows, 2 * s->inner);
     char shape[64];
     snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64, s->rows, s->inner);
     if (kernels->device.failed) return;
@@ -246,6 +318,13 @@ static void bench_rows_of(struct kernels *kernels, const struct settings *s) {
          {.out = out, .b = angles, .c = angles, .heads = (int)(s->inner / 64), .run = run_rope},
          3,
          2 * size},
+        {"rmsnorm backward",
+         {.out = out, .a = a, .b = b, .c = weight, .more = {sum, inverse}, .run = run_rmsnorm_backward},
+         9,
+         4 * size},
+        {"swiglu backward", {.out = d_twice, .a = a, .b = twice, .run = run_swiglu_backward}, 0, 5 * size},
+        {"gelu backward", {.out = out, .a = a, .b = b, .run = run_gelu_backward}, 0, 3 * size},
+        {"sum rows", {.out = sum, .a = a, .run = run_sum_rows}, 1, size},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct task task = rows[i].task;
@@ -266,9 +345,14 @@ static void bench_attention(struct kernels *kernels, const struct settings *s) {
     char shape[64];
     snprintf(shape, sizeof shape, "%" PRId64 " tokens, %d heads of 64, causal", s->rows, task.heads);
     double pairs = (double)s->rows * (double)(s->rows + 1) / 2;
+    double bytes = (double)s->rows * (double)s->width * (double)dtype_size(dtype);
+    for (int i = 0; i < 3; i++) task.more[i] = fill(kernels, dtype, s->rows, s->width);
+    task.more[3] = fill(kernels, DTYPE_F32, s->rows, task.heads);
     if (!kernels->device.failed)
-        report(kernels, &task, "attention", shape, 4 * pairs * (double)s->width,
-               4 * (double)s->rows * (double)s->width * (double)dtype_size(dtype));
+        report(kernels, &task, "attention", shape, 4 * pairs * (double)s->width, 4 * bytes);
+    task.run = run_attention_backward;
+    if (!kernels->device.failed)
+        report(kernels, &task, "attention backward", shape, 10 * pairs * (double)s->width, 8 * bytes);
     arena_release(&kernels->arena, mark);
 }
 
@@ -286,6 +370,28 @@ static void bench_logprob(struct kernels *kernels, const struct settings *s) {
     if (!kernels->device.failed)
         report(kernels, &task, "logprob", shape, 0,
                (double)CHUNK * (double)s->vocab * (double)dtype_size(kernels->dtype));
+    task.run = run_logprob_backward;
+    if (!kernels->device.failed)
+        report(kernels, &task, "logprob backward", shape, 0,
+               2 * (double)CHUNK * (double)s->vocab * (double)dtype_size(kernels->dtype));
+    arena_release(&kernels->arena, mark);
+}
+
+static void bench_adamw(struct kernels *kernels, const struct settings *s) {
+    struct arena_mark mark = arena_mark(&kernels->arena);
+    int64_t rows = 4 * s->width; /* the weights of some layers: more than a cache holds */
+    struct task task = {.a = fill(kernels, DTYPE_F32, rows, s->inner),
+                        .b = fill(kernels, DTYPE_F32, rows, s->inner),
+                        .c = arena_tensor(&kernels->arena, DTYPE_F32, rows, s->inner),
+                        .out = fill(kernels, DTYPE_F32, rows, s->inner),
+                        .run = run_adamw};
+    clear(&kernels->device, task.c);
+    if (kernels->dtype == DTYPE_BF16) task.more[0] = fill(kernels, DTYPE_BF16, rows, s->inner);
+    char shape[64];
+    snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64, rows, s->inner);
+    double bytes = kernels->dtype == DTYPE_BF16 ? 34 : 32; /* of an element, read and written */
+    if (!kernels->device.failed)
+        report(kernels, &task, "adamw step", shape, 0, bytes * (double)rows * (double)s->inner);
     arena_release(&kernels->arena, mark);
 }
 
@@ -304,6 +410,7 @@ static enum status run(const struct settings *settings, struct error *err) {
     bench_attention(&kernels, settings);
     bench_rows_of(&kernels, settings);
     bench_logprob(&kernels, settings);
+    bench_adamw(&kernels, settings);
     printf("\n], \"peak_memory_bytes\": %zu}\n", bench_peak_memory());
     status = device_synchronize(&kernels.device, err);
     arena_free(&kernels.arena);

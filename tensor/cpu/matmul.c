@@ -15,6 +15,7 @@ enum {
     PANEL_FLOATS = 1 << 22,
     ACTIVATION_FLOATS = 8 << 20,
     PANEL_MULTIPLE = 64,
+    PANEL_DEPTH = 8192, /* longer sums are cut: panels of a few columns would be read again and again */
 };
 
 static const float *bias_at(struct tensor bias, int64_t column) {
@@ -58,11 +59,12 @@ static void matmul_narrow(struct device *device, struct tensor out, struct tenso
 
 /* ---- Panels ------------------------------------------------------------------------------------------ */
 
-/* The product cut into blocks of rows and panels of columns, and where their f32 copies lie. */
+/* The product cut into blocks of rows, panels of columns and pieces of the sums, and where their f32 copies
+ * lie. */
 struct panels {
-    int64_t rows, cols;       /* of a block */
-    float *a, *b, *out;       /* workspace; not used for tensors that are f32 already */
-    struct matmul_options op; /* the transposes alone */
+    int64_t rows, cols, depth; /* of a block */
+    float *a, *b, *out;        /* workspace; not used for tensors that are f32 already */
+    struct matmul_options op;  /* the transposes alone */
 };
 
 /* How many rows of `depth` elements fill `floats`, in multiples, at most `all`. */
@@ -75,6 +77,8 @@ static int64_t panel_size(int64_t floats, int64_t depth, int64_t all) {
 static bool panels_plan(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                         struct matmul_options options, struct panels *p) {
     int64_t depth = options.transpose_a ? a.rows : a.cols;
+    if (depth > PANEL_DEPTH) depth = PANEL_DEPTH;
+    p->depth = depth;
     p->cols = panel_size(PANEL_FLOATS, depth, out.cols);
     p->rows = a.dtype == DTYPE_F32 && out.dtype == DTYPE_F32
                   ? out.rows
@@ -104,18 +108,36 @@ static void onednn_product(struct device *device, struct tensor out, struct tens
         device_fail(device, "%s", err.message);
 }
 
-/* out = a b, both f32 now. The epilogue is oneDNN's when out is f32, and done while rounding otherwise. */
+/* A view of op(x) that is `rows` by `cols` from (row, col) on. */
+static struct tensor part_of(struct tensor x, bool transposed, int64_t row, int64_t rows, int64_t col,
+                             int64_t cols) {
+    return transposed ? tensor_cols(tensor_rows(x, col, cols), row, rows)
+                      : tensor_cols(tensor_rows(x, row, rows), col, cols);
+}
+
+static int64_t at_most(int64_t left, int64_t most) {
+    return left < most ? left : most;
+}
+
+/* One block of out: the pieces of its sums are added up in f32, in out itself or in the workspace. The
+ * epilogue is oneDNN's when out is f32, and done while rounding otherwise. */
 static void panel_product(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                           const struct panels *p, struct tensor bias, bool accumulate) {
+    bool direct = out.dtype == DTYPE_F32;
+    struct tensor product = direct ? out : tensor_at(p->out, DTYPE_F32, out.rows, out.cols);
     struct matmul_options options = p->op;
-    if (out.dtype == DTYPE_F32) {
-        options.bias = bias;
-        options.accumulate = accumulate;
-        onednn_product(device, out, a, b, options);
-        return;
+    int64_t depth = options.transpose_a ? a.rows : a.cols;
+    if (direct) options.bias = bias, options.accumulate = accumulate;
+    for (int64_t k = 0; k < depth && !device->failed; k += p->depth) {
+        int64_t length = at_most(depth - k, p->depth);
+        struct tensor a_part = part_of(a, options.transpose_a, 0, out.rows, k, length);
+        struct tensor b_part = part_of(b, options.transpose_b, k, length, 0, out.cols);
+        onednn_product(device, product, panel_f32(device, a_part, p->a), panel_f32(device, b_part, p->b),
+                       options);
+        options.bias = (struct tensor){0};
+        options.accumulate = true;
     }
-    struct tensor product = tensor_at(p->out, DTYPE_F32, out.rows, out.cols);
-    onednn_product(device, product, a, b, options);
+    if (direct || device->failed) return;
     const struct gemm_kernels *gemm = cpu_kernels(device)->gemm;
 #pragma omp parallel for if (worth_threads(out))
     for (int64_t m = 0; m < out.rows; m++)
@@ -126,14 +148,14 @@ static void matmul_panels(struct device *device, struct tensor out, struct tenso
                           struct matmul_options options) {
     struct panels p;
     if (!panels_plan(device, out, a, b, options, &p)) return;
+    int64_t depth = options.transpose_a ? a.rows : a.cols;
     for (int64_t m = 0; m < out.rows; m += p.rows) {
-        int64_t rows = out.rows - m < p.rows ? out.rows - m : p.rows;
-        struct tensor a_part = options.transpose_a ? tensor_cols(a, m, rows) : tensor_rows(a, m, rows);
-        a_part = panel_f32(device, a_part, p.a);
+        int64_t rows = at_most(out.rows - m, p.rows);
+        struct tensor a_part = part_of(a, options.transpose_a, m, rows, 0, depth);
+        if (depth == p.depth) a_part = panel_f32(device, a_part, p.a); /* once for all columns */
         for (int64_t n = 0; n < out.cols && !device->failed; n += p.cols) {
-            int64_t cols = out.cols - n < p.cols ? out.cols - n : p.cols;
-            struct tensor b_part = options.transpose_b ? tensor_rows(b, n, cols) : tensor_cols(b, n, cols);
-            b_part = panel_f32(device, b_part, p.b);
+            int64_t cols = at_most(out.cols - n, p.cols);
+            struct tensor b_part = part_of(b, options.transpose_b, 0, depth, n, cols);
             struct tensor bias = options.bias.data ? tensor_cols(options.bias, n, cols) : options.bias;
             panel_product(device, tensor_cols(tensor_rows(out, m, rows), n, cols), a_part, b_part, &p, bias,
                           options.accumulate);

@@ -139,6 +139,12 @@ static void panels_on(struct bench *bench) {
          .bias = true,
          .options = {.transpose_a = true, .accumulate = true}},
         {.shape = {450, 17000, 3}, .out = DTYPE_BF16, .b = DTYPE_BF16, .pad = 3},
+        {.shape = {20, 520, 8200},
+         .a = DTYPE_BF16,
+         .b = DTYPE_BF16,
+         .out = DTYPE_BF16,
+         .bias = true,
+         .options = {.accumulate = true}},
     };
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) check_product(bench, &products[i]);
 }
