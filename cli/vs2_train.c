@@ -1,0 +1,161 @@
+/* vs2-train: trains as a YAML file and key=value words say. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "cli/options.h"
+#include "cli/train_keys.h"
+#include "train/config.h"
+
+struct settings {
+    const char *config;
+    bool dry_run, help_keys;
+};
+
+static const struct option_spec options[] = {
+    {.name = "config",
+     .argument = "FILE",
+     .help = "YAML file with the keys of LLaMA-Factory and Hugging Face's TrainingArguments",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct settings, config)},
+    {.name = "dry-run",
+     .help = "check the configuration and stop",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct settings, dry_run)},
+    {.name = "help-keys",
+     .help = "list all keys with their meaning and default, and exit",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct settings, help_keys)},
+    {0}};
+
+static const struct program program = {
+    .name = "vs2-train",
+    .synopsis = "--config FILE [key=value]...\nFILE.yaml [key=value]...",
+    .summary =
+        "Trains a Qwen2.5-VL video judge as a YAML file says; the published VideoScore2 file runs as it "
+        "is. key=value, also written --key=value or --key value, overrides a key of the file. "
+        "SIGINT and SIGTERM end the run after the step, with a checkpoint.",
+    .examples = "  vs2-train --config configs/sft.yaml dataset=data_27k_train_sft\n"
+                "  vs2-train --config configs/sft.yaml dataset=data_27k_train_sft --dry-run\n"
+                "  vs2-train configs/sft.yaml dataset=mine media_dir=/data/videos learning_rate=1e-5\n"
+                "  vs2-train --config configs/sft.yaml dataset=mine resume_from_checkpoint=true\n",
+    .options = options,
+    .operands = 4096,
+};
+
+static enum status list_keys(struct error *err) {
+    struct text text = {0};
+    train_keys_help(&text);
+    enum status status = text_check(&text, "the list of keys", err);
+    if (status == STATUS_OK) fputs(text.data, stdout);
+    text_free(&text);
+    return status;
+}
+
+/* ---- Arguments --------------------------------------------------------------------------------------- */
+
+/* argv with "--key value", "--key=value" and "--key" as words "key=value" and "key=true". */
+struct arguments {
+    char **words;
+    int count;
+    char **owned; /* those that were made here */
+    int owned_count;
+};
+
+static void arguments_free(struct arguments *arguments) {
+    for (int i = 0; i < arguments->owned_count; i++) free(arguments->owned[i]);
+    free(arguments->owned);
+    free(arguments->words);
+}
+
+/* The name of the configuration key that an argument "--key" or "--key=value" means; false: it means none. */
+static bool key_of(const char *argument, char *name, size_t size) {
+    if (strncmp(argument, "--", 2) != 0) return false;
+    size_t length = strcspn(argument + 2, "=");
+    if (!length || length >= size) return false;
+    for (size_t i = 0; i < length; i++) name[i] = (char)(argument[2 + i] == '-' ? '_' : argument[2 + i]);
+    name[length] = '\0';
+    return train_config_knows(name);
+}
+
+/* "--anything" or "key=value": what cannot be the value of the key before it. */
+static bool begins_setting(const char *word) {
+    char name[128];
+    size_t length = strcspn(word, "=");
+    if (strncmp(word, "--", 2) == 0) return true;
+    if (!word[length] || length >= sizeof(name)) return false;
+    memcpy(name, word, length);
+    name[length] = '\0';
+    return train_config_knows(name);
+}
+
+static enum status arguments_make(int argc, char **argv, struct arguments *arguments, struct error *err) {
+    arguments->words = memory_new((size_t)argc + 1, sizeof(char *), "the arguments", err);
+    arguments->owned = memory_new((size_t)argc + 1, sizeof(char *), "the arguments", err);
+    if (!arguments->words || !arguments->owned) return STATUS_FAILED;
+    for (int i = 0; i < argc; i++) {
+        char name[128];
+        if (i == 0 || !key_of(argv[i], name, sizeof(name))) {
+            arguments->words[arguments->count++] = argv[i];
+            continue;
+        }
+        const char *value = strchr(argv[i], '=') ? strchr(argv[i], '=') + 1 : NULL;
+        if (!value && i + 1 < argc && !begins_setting(argv[i + 1])) value = argv[++i];
+        struct text word = {0};
+        text_format(&word, "%s=%s", name, value ? value : "true");
+        char *made = text_take(&word, "an argument", err);
+        if (!made) return STATUS_FAILED;
+        arguments->words[arguments->count++] = arguments->owned[arguments->owned_count++] = made;
+    }
+    return STATUS_OK;
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------- */
+
+/* The run that the configuration describes. */
+static enum status run(const struct train_config *config, bool dry_run, struct error *err) {
+    (void)config;
+    return dry_run ? STATUS_OK : error_set(err, "this version checks configurations (--dry-run), no more");
+}
+
+/* The operand that is a file's name, taken out of the words; NULL: there is none. */
+static const char *take_path(char **words, int *count) {
+    for (int i = 0; i < *count; i++) {
+        if (strchr(words[i], '=')) continue;
+        const char *path = words[i];
+        memmove(&words[i], &words[i + 1], (size_t)(--*count - i) * sizeof(*words));
+        return path;
+    }
+    return NULL;
+}
+
+static enum status train(const struct settings *settings, char **words, int count, struct error *err) {
+    const char *path = settings->config ? settings->config : take_path(words, &count);
+    if (!path && !count) return error_usage(err, "a configuration is missing: --config FILE (see --help)");
+    struct train_config config;
+    enum status status = train_config_read(path, (const char *const *)words, (size_t)count, &config, err);
+    if (status != STATUS_OK) return status;
+    fputs(config.notes, stderr);
+    status = run(&config, settings->dry_run, err);
+    train_config_free(&config);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    struct settings settings = {0};
+    struct arguments arguments = {0};
+    struct error err;
+    int operand = 0;
+    bool finished = false;
+    enum status status = arguments_make(argc, argv, &arguments, &err);
+    if (status == STATUS_OK)
+        status =
+            options_parse(&program, arguments.count, arguments.words, &settings, &operand, &finished, &err);
+    if (status == STATUS_OK && !finished)
+        status = settings.help_keys
+                     ? list_keys(&err)
+                     : train(&settings, arguments.words + operand, arguments.count - operand, &err);
+    arguments_free(&arguments);
+    return program_finish(&program, status == STATUS_OK ? 0 : program_fail(&program, status, &err));
+}
