@@ -14,11 +14,16 @@
 const char *const golden_shapes[] = {"tied", "untied", "square", NULL};
 const char *const golden_cases[] = {"text", "video", "mixed", NULL};
 
+const char *golden_root(void) {
+    const char *root = getenv("VS2_GOLDEN");
+    return root ? root : "tests/golden";
+}
+
 struct safetensors golden_open(const char *shape) {
     struct safetensors golden;
     struct error err;
     char folder[256];
-    snprintf(folder, sizeof folder, "tests/golden/model/%s/golden", shape);
+    snprintf(folder, sizeof folder, "%s/model/%s/golden", golden_root(), shape);
     if (safetensors_open(folder, &golden, &err)) fail_msg("%s", err.message);
     return golden;
 }
@@ -96,7 +101,7 @@ void golden_model_open(struct golden_model *opened, const char *shape, const cha
                        enum dtype compute) {
     struct error err;
     char folder[256];
-    snprintf(folder, sizeof folder, "tests/golden/model/%s", shape);
+    snprintf(folder, sizeof folder, "%s/model/%s", golden_root(), shape);
     if (device_open(device, &opened->device, &err)) fail_msg("%s", err.message);
     if (model_open(folder, &opened->device, compute, &opened->model, &err)) fail_msg("%s", err.message);
     arena_init(&opened->arena, &opened->device, 1 << 20);

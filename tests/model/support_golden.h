@@ -14,6 +14,9 @@ struct golden_tensor {
     int64_t rows, cols;
 };
 
+/* Where the checkpoints and goldens lie: tests/golden, or what VS2_GOLDEN names (the live comparison). */
+const char *golden_root(void);
+
 /* The golden tensors of a checkpoint; safetensors_close them. */
 struct safetensors golden_open(const char *shape);
 bool golden_has(const struct safetensors *golden, const char *name, ...)

@@ -21,7 +21,7 @@ static struct safetensors open_gradients(const char *shape) {
     struct safetensors golden;
     struct error err;
     char folder[256];
-    snprintf(folder, sizeof folder, "tests/golden/gradients/%s", shape);
+    snprintf(folder, sizeof folder, "%s/gradients/%s", golden_root(), shape);
     if (safetensors_open(folder, &golden, &err)) fail_msg("%s", err.message);
     return golden;
 }

@@ -64,6 +64,7 @@ video() {
 run "golden values of the sampler" sampling
 run "golden values of the model" "$python" "$here/model.py" --check
 run "golden gradients" "$python" "$here/gradients.py" --check
+run "gradients of other weights" "$python" "$here/gradients.py" --live "$build/tests/model_test_backward"
 run "golden values of scoring" "$python" "$here/score.py" --check
 run "tokenizer" "$python" "$here/tokenizer.py" live "$build/tests/tokenizer_driver"
 for clip in ${clips[@]+"${clips[@]}"}; do

@@ -2,13 +2,19 @@
 tests/golden/model/, by transformers and torch's autograd.
 
     python tests/reference/gradients.py [--check] [FOLDER]
+    python tests/reference/gradients.py --live build/tests/model_test_backward [--seed N]
 
---check compares what it makes with the committed files and writes nothing. tests/golden/gradients/README.md
-says what the files hold.
+--check compares what it makes with the committed files and writes nothing. --live makes checkpoints of the same
+shapes with other weights, and runs the test program on them. tests/golden/gradients/README.md says what the
+files hold.
 """
 
 import argparse
+import copy
+import os
 import pathlib
+import random
+import subprocess
 import sys
 import tempfile
 
@@ -58,7 +64,7 @@ def run(model, case, labels):
     out = model(**reference.typed(case, model.dtype), labels=labels[None])
     out.loss.backward()
     gradients = {n: p.grad.double() for n, p in model.named_parameters() if p.grad is not None}
-    return float(out.loss), gradients
+    return float(out.loss.detach()), gradients
 
 
 def distance(a, b):
@@ -89,6 +95,36 @@ def make_shape(shape, folder):
     (folder / "model.safetensors").chmod(0o644)
 
 
+def write_case(golden, name, case):
+    """What the tests read of a prompt, as model.py writes it."""
+    golden[f"{name}/input_ids"] = case["input_ids"][0].to(torch.int32)
+    for kind in ("image", "video"):
+        if f"{kind}_grid_thw" in case:
+            golden[f"{name}/{kind}_grid"] = case[f"{kind}_grid_thw"].to(torch.int32)
+    if "second_per_grid_ts" in case:
+        golden[f"{name}/second_per_grid"] = case["second_per_grid_ts"].to(torch.float32)
+
+
+def live(program, seed):
+    """The exit code of the test program on weights drawn with other seeds."""
+    print(f"seed {seed}")
+    with tempfile.TemporaryDirectory() as scratch:
+        root = pathlib.Path(scratch)
+        for number, shape in enumerate(reference.SHAPES):
+            shape = copy.copy(shape)
+            shape.seed = seed + number
+            folder = root / "model" / shape.name
+            (folder / "golden").mkdir(parents=True)
+            tokens = Tokens.from_tokenizer(reference.make_tokenizer(folder), reference.VOCAB)
+            checkpoints.write_checkpoint(folder, shape, tokens, checkpoints.random_state(shape, tokens))
+            golden = {}
+            for name, case in reference.make_cases(tokens).items():
+                write_case(golden, name, case)
+            save_file(golden, folder / "golden" / "model.safetensors")
+            make_shape(shape, root / "gradients" / shape.name)
+        return subprocess.run([program], env={**os.environ, "VS2_GOLDEN": scratch}).returncode
+
+
 def differs(made, committed):
     """Whether two files differ by more than what sums in another order do."""
     a, b = load_file(made), load_file(committed)
@@ -108,10 +144,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=GOLDEN)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--live", metavar="PROGRAM", type=pathlib.Path)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     checkpoints.TYPES["f64"] = torch.float64
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
+    if arguments.live:
+        sys.exit(live(arguments.live.resolve(), arguments.seed))
     with tempfile.TemporaryDirectory() as scratch:
         target = pathlib.Path(scratch) if arguments.check else arguments.folder
         for shape in reference.SHAPES:
