@@ -225,7 +225,7 @@ err:
 
 void dataset_close(struct dataset *dataset) {
     if (!dataset) return;
-    for (size_t i = 0; i < dataset->source_count; i++) {
+    for (size_t i = 0; dataset->sources && i < dataset->source_count; i++) {
         free(dataset->sources[i].name);
         dataset_file_free(&dataset->sources[i].file);
     }

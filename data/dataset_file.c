@@ -31,10 +31,14 @@ static enum status fail(struct walk *walk, size_t byte, const char *cause, struc
     return error_set(err, "%s: line %zu, byte %zu: %s", walk->path, line_of(walk, byte), byte + 1, cause);
 }
 
+static bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* The next character that is no white space, '\0' at the end. */
 static char peek(struct walk *walk) {
     const struct dataset_file *file = walk->file;
-    while (walk->at < file->length && memchr(" \t\r\n", file->text[walk->at], 4)) walk->at++;
+    while (walk->at < file->length && is_space(file->text[walk->at])) walk->at++;
     return walk->at < file->length ? file->text[walk->at] : '\0';
 }
 

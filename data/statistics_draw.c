@@ -126,8 +126,9 @@ void histograms_append_svg(struct text *svg, const struct histogram_panel *panel
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
                 "role=\"img\">\n%s<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n",
                 width, height, width, height, style_sheet, width, height);
-    for (size_t i = 0; i < count; i++)
-        append_panel(svg, &panels[i], (double)(i % COLUMNS) * PANEL_WIDTH,
-                     (double)(i / COLUMNS) * PANEL_HEIGHT);
+    for (size_t i = 0; i < count; i++) {
+        size_t x = i % COLUMNS * PANEL_WIDTH, y = i / COLUMNS * PANEL_HEIGHT;
+        append_panel(svg, &panels[i], (double)x, (double)y);
+    }
     text_append_string(svg, "</svg>\n");
 }

@@ -49,6 +49,10 @@ static bool same(const struct text *text, struct slice part) {
            (part.length == 0 || memcmp(text->data, part.data, part.length) == 0);
 }
 
+static bool ends_sentence(char c) {
+    return c == '.' || c == '!' || c == '?';
+}
+
 /* White space and quotes. */
 static bool surrounds(char c) {
     return c && strchr(" \t\r\n\"'`", c);
@@ -142,7 +146,7 @@ static enum status find_stop(const struct recovery *recovery, const struct frame
             const char *prompt = parts.middle.data + frame->lead.length;
             size_t length = parts.middle.length - frame->lead.length - frame->trail.length;
             all = length > 0 && prompt[length - 1] == '.';
-            twice = twice || (length > 1 && memchr(".!?", prompt[length - 2], 3));
+            twice = twice || (length > 1 && ends_sentence(prompt[length - 2]));
         }
         row_free(&row);
     }
