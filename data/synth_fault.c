@@ -52,10 +52,10 @@ static const struct {
     movement_function *move;
     double amounts[SYNTH_STRENGTHS]; /* by strength */
 } movements[] = {
-    {"jumping", jump, {0, 0.05, 0.11, 0.19, 0.29}},   /* shares of the picture */
-    {"teleporting", teleport, {0, 1, 2, 3, 4}},       /* pairs of beats of four */
-    {"deforming", deform, {0, 0.18, 0.4, 0.75, 1.3}}, /* shares of its size */
-    {"floating", drift, {0, 0.12, 0.24, 0.4, 0.6}},   /* shares of the picture */
+    {"jumping", jump, {0, 0.08, 0.16, 0.26, 0.38}}, /* shares of the picture */
+    {"teleporting", teleport, {0, 1, 2, 3, 4}},     /* pairs of beats of four */
+    {"deforming", deform, {0, 0.3, 0.7, 1.2, 2}},   /* shares of its size */
+    {"floating", drift, {0, 0.2, 0.4, 0.6, 0.85}},  /* shares of the picture */
 };
 
 int synth_beat(const struct synth_scene *scene, int frame) {
@@ -164,10 +164,10 @@ static const struct {
     picture_function *spoil;
     double amounts[SYNTH_STRENGTHS];
 } pictures[] = {
-    {"blur", blur, {0, 0.009, 0.018, 0.036, 0.062}},
-    {"noise", grain, {0, 24, 50, 90, 150}},
-    {"blocking", blocks, {0, 0.027, 0.054, 0.09, 0.15}},
-    {"flicker", flicker, {0, 0.12, 0.26, 0.45, 0.7}},
+    {"blur", blur, {0, 0.018, 0.036, 0.062, 0.107}},
+    {"noise", grain, {0, 30, 70, 120, 200}},
+    {"blocking", blocks, {0, 0.045, 0.09, 0.14, 0.21}},
+    {"flicker", flicker, {0, 0.2, 0.4, 0.6, 0.85}},
 };
 
 void synth_fault_picture(const struct synth_fault *fault, const struct synth_scene *scene, int frame,

@@ -82,10 +82,10 @@ static const struct {
     uint8_t dark[3], light[3];
     double cell_x, cell_y; /* the texture's grain, in pixels of a picture 180 high */
 } grounds[] = {
-    {"green grass", {46, 84, 40}, {118, 164, 100}, 5, 9},
-    {"yellow sand", {140, 120, 84}, {220, 202, 164}, 6, 6},
-    {"grey stone", {76, 78, 82}, {164, 166, 170}, 9, 7},
-    {"blue water", {48, 80, 106}, {124, 160, 192}, 12, 5},
+    {"green grass", {66, 108, 58}, {104, 148, 86}, 5, 9},
+    {"yellow sand", {160, 140, 104}, {204, 184, 146}, 6, 6},
+    {"grey stone", {96, 98, 102}, {144, 146, 150}, 9, 7},
+    {"blue water", {66, 100, 128}, {108, 142, 172}, 12, 5},
 };
 
 enum {
