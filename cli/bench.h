@@ -10,6 +10,7 @@
 int bench_video(int argc, char **argv);
 int bench_rollout(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
+int bench_sft(int argc, char **argv);
 
 /* One row of a --data file. */
 struct bench_row {

@@ -268,30 +268,12 @@ static enum status vision_part(struct run *run, struct error *err) {
 static struct tape_depth choose_depth(const struct run *run) {
     const struct pass_settings *settings = &run->runner->settings;
     const struct layout *layout = &run->layout;
-    struct tape_depth depth = {
-        .frozen = language_frozen_layers(run->gradients, run->trains_vision && layout->visuals > 0)};
-    int64_t layers = run->model->config.layers - depth.frozen;
-    if (!settings->recompute) {
-        depth.attention = depth.whole = layers;
-        return depth;
-    }
-    while (depth.whole < layers) {
-        struct tape_depth more = depth;
-        more.attention = ++more.whole;
-        if (language_tape_bytes(run->model, layout->tokens, layout->wanted, more) >
-            (size_t)settings->activation_bytes)
-            break;
-        depth = more;
-    }
-    while (depth.attention < layers) {
-        struct tape_depth more = depth;
-        more.attention++;
-        if (language_tape_bytes(run->model, layout->tokens, layout->wanted, more) >
-            (size_t)settings->activation_bytes)
-            break;
-        depth = more;
-    }
-    return depth;
+    int64_t frozen = language_frozen_layers(run->gradients, run->trains_vision && layout->visuals > 0);
+    int64_t layers = run->model->config.layers - frozen;
+    if (!settings->recompute)
+        return (struct tape_depth){.frozen = frozen, .attention = layers, .whole = layers};
+    return language_tape_depth(run->model, layout->tokens, layout->wanted, frozen,
+                               (size_t)settings->activation_bytes);
 }
 
 static void count_language(struct run *run, struct attention_segments segments) {

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# A run that is killed again and again ends with the bits of one that was not; SIGTERM saves; a full disk and
+# damaged checkpoints are errors that leave what was there.
+set -euo pipefail
+train=${VS2_BUILD_DIR:-build}/vs2-train
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+fail() { echo "FAILED: $*"; exit 1; }
+
+settings=(stage=sft model_name_or_path=tests/golden/model/tied dataset=golden dataset_dir=tests/golden/trainer
+  media_dir=tests/golden/video template=qwen2_vl freeze_vision_tower=false freeze_multi_modal_projector=false
+  gradient_accumulation_steps=2 learning_rate=1e-3 max_steps=24 bf16=true save_dtype=bf16 val_size=1
+  eval_strategy=steps eval_steps=6 logging_steps=1 save_steps=3 save_total_limit=2 disable_tqdm=true)
+
+# run DIR [key=value ...]
+run() { local dir=$1; shift; "$train" "${settings[@]}" output_dir="$dir" "$@"; }
+
+# The log without what is a matter of time.
+figures() { sed -E 's/, "(tokens_per_second|step_seconds|mfu|memory|eval_runtime|eval_samples_per_second|eval_steps_per_second|elapsed_time|remaining_time)": [^,}]*//g' "$1/trainer_log.jsonl"; }
+
+same_run() { # DIR: the run in it is the unbroken one
+  cmp "$scratch/whole/model.safetensors" "$1/model.safetensors" || fail "$1: other weights"
+  cmp "$scratch/whole/checkpoint-24/vs2_state/optimizer.safetensors" "$1/checkpoint-24/vs2_state/optimizer.safetensors" ||
+    fail "$1: other moments"
+  diff <(figures "$scratch/whole") <(figures "$1") || fail "$1: another log"
+}
+
+run "$scratch/whole" >/dev/null 2>&1 || fail "the unbroken run"
+[ "$(figures "$scratch/whole" | grep -c '"loss"')" = 24 ] || fail "24 lines of loss were expected"
+[ "$(cd "$scratch/whole" && echo checkpoint-*)" = "checkpoint-21 checkpoint-24" ] || fail "save_total_limit"
+
+# SIGKILL at random times, while starting, computing and writing.
+kills=0
+while :; do
+  run "$scratch/killed" resume_from_checkpoint=true >"$scratch/out" 2>"$scratch/err" &
+  pid=$!
+  sleep "0.$((RANDOM % 4))$((RANDOM % 10))"
+  if kill -9 "$pid" 2>/dev/null; then kills=$((kills + 1)); fi
+  if wait "$pid" 2>/dev/null; then break; fi
+  if ! grep -q . "$scratch/out" && grep -q 'no complete checkpoint' "$scratch/err"; then fail "resume_from_checkpoint=true"; fi
+  if [ "$kills" -ge 12 ]; then run "$scratch/killed" resume_from_checkpoint=true >/dev/null 2>&1; break; fi
+done
+echo "killed $kills times"
+same_run "$scratch/killed"
+[ -z "$(find "$scratch/killed" -maxdepth 1 -name '*.tmp-*' -o -maxdepth 1 -name '*.old-*')" ] || fail "leftovers of killed runs"
+
+# SIGTERM: the step is finished and saved, exit 0.
+run "$scratch/stopped" >"$scratch/out" 2>/dev/null &
+pid=$!
+while [ ! -e "$scratch/stopped/trainer_log.jsonl" ] || [ ! -s "$scratch/stopped/trainer_log.jsonl" ]; do sleep 0.01; done
+kill -TERM "$pid"
+wait "$pid" || fail "SIGTERM does not end with 0"
+grep -q 'resume_from_checkpoint=true' "$scratch/out" || fail "no word on how to go on"
+run "$scratch/stopped" resume_from_checkpoint=true >/dev/null 2>&1
+figures "$scratch/stopped" >/dev/null
+cmp "$scratch/whole/model.safetensors" "$scratch/stopped/model.safetensors" || fail "stopped and resumed: other weights"
+
+# A disk that takes no more: the error names the file, and the older checkpoints stay.
+cp -r "$scratch/whole" "$scratch/full"
+rm -r "$scratch/full/checkpoint-24"
+if (trap '' XFSZ; ulimit -f 40; run "$scratch/full" resume_from_checkpoint=true) >/dev/null 2>"$scratch/err"; then fail "a full disk was not noticed"; fi
+grep -qE 'vs2-train: error: .*(File too large|No space)' "$scratch/err" || { cat "$scratch/err"; fail "the full disk's error"; }
+run "$scratch/full" resume_from_checkpoint=true >/dev/null 2>&1 || fail "after the full disk"
+same_run "$scratch/full"
+
+# Damaged, or another run's.
+error_of() { if "$@" >/dev/null 2>"$scratch/err"; then fail "no error: $*"; fi; }
+cp -r "$scratch/whole" "$scratch/cut"
+truncate -s -100 "$scratch/cut/checkpoint-24/vs2_state/optimizer.safetensors"
+error_of run "$scratch/cut" resume_from_checkpoint="$scratch/cut/checkpoint-24"
+grep -q 'optimizer.safetensors' "$scratch/err" || fail "a checkpoint cut short"
+error_of run "$scratch/whole" resume_from_checkpoint="$scratch/whole/checkpoint-21" learning_rate=1e-4
+grep -q 'learning_rate' "$scratch/err" || fail "another learning rate on resume"
+error_of run "$scratch/whole" resume_from_checkpoint="$scratch/whole/checkpoint-21" model_name_or_path=tests/golden/model/untied
+grep -q 'checkpoint-21' "$scratch/err" || fail "a checkpoint of another model"
+echo "all well"

@@ -1,0 +1,15 @@
+/* Supervised fine-tuning: the run that `stage: sft` configures, from data set to saved model.
+ *
+ * A step is gradient_accumulation_steps micro-batches of per_device_train_batch_size sequences. Its loss is
+ * the mean over the micro-batches of each one's mean over its labels, as LLaMA-Factory has it for models with
+ * a processor. Steps do not reach over the end of an epoch. */
+#ifndef VS2_TRAIN_SFT_H
+#define VS2_TRAIN_SFT_H
+
+#include "train/config.h"
+
+/* Runs to the end, or, after SIGINT or SIGTERM, to the end of the step, and saves. Log and progress go to
+ * stderr, the summary to stdout. */
+enum status train_sft_run(const struct train_config *config, struct error *err);
+
+#endif

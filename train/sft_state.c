@@ -1,0 +1,163 @@
+#include "train/sft_state.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+
+/* The members of a position by name: whole numbers and others. */
+static const struct {
+    const char *name;
+    size_t offset;
+} whole_numbers[] = {
+    {"step", offsetof(struct sft_position, step)},
+    {"epoch", offsetof(struct sft_position, epoch)},
+    {"batch", offsetof(struct sft_position, batch)},
+    {"updates", offsetof(struct sft_position, updates)},
+    {"bad_steps", offsetof(struct sft_position, bad_steps)},
+    {"bad_in_a_row", offsetof(struct sft_position, bad_in_a_row)},
+    {"samples", offsetof(struct sft_position, samples)},
+    {"tokens", offsetof(struct sft_position, tokens)},
+    {"labels", offsetof(struct sft_position, labels)},
+    {"window_steps", offsetof(struct sft_position, window_steps)},
+    {"loss_steps", offsetof(struct sft_position, loss_steps)},
+};
+static const struct {
+    const char *name;
+    size_t offset;
+} numbers[] = {
+    {"flops", offsetof(struct sft_position, flops)},
+    {"window_loss", offsetof(struct sft_position, window_loss)},
+    {"total_loss", offsetof(struct sft_position, total_loss)},
+};
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+static int64_t *whole_at(struct sft_position *position, size_t i) {
+    return (int64_t *)(void *)((char *)position + whole_numbers[i].offset);
+}
+
+static double *number_at(struct sft_position *position, size_t i) {
+    return (double *)(void *)((char *)position + numbers[i].offset);
+}
+
+json_t *sft_position_save(const struct sft_position *position, const struct skipped *skipped) {
+    struct sft_position copy = *position;
+    json_t *state = json_object();
+    int failed = state == NULL;
+    for (size_t i = 0; i < LENGTH(whole_numbers) && !failed; i++)
+        failed = json_object_set_new(state, whole_numbers[i].name, json_integer(*whole_at(&copy, i)));
+    for (size_t i = 0; i < LENGTH(numbers) && !failed; i++)
+        failed = json_object_set_new(state, numbers[i].name, json_real(*number_at(&copy, i)));
+    if (!failed) failed = json_object_set_new(state, "skipped", skipped_save(skipped));
+    if (!failed) return state;
+    json_decref(state);
+    return NULL;
+}
+
+enum status sft_position_load(struct sft_position *position, struct skipped *skipped, const json_t *state,
+                              struct error *err) {
+    const char *place = "the checkpoint's state";
+    for (size_t i = 0; i < LENGTH(whole_numbers); i++) {
+        long long value;
+        if (json_get_integer(state, whole_numbers[i].name, 0, INT64_MAX, 0, &value, place, err) != STATUS_OK)
+            return STATUS_FAILED;
+        *whole_at(position, i) = value;
+    }
+    for (size_t i = 0; i < LENGTH(numbers); i++)
+        if (json_get_number(state, numbers[i].name, 0, number_at(position, i), place, err) != STATUS_OK)
+            return STATUS_FAILED;
+    return skipped_load(skipped, json_object_get(state, "skipped"), err);
+}
+
+static json_t *names_json(const struct train_names *names) {
+    json_t *list = json_array();
+    for (int64_t i = 0; list && i < names->count; i++)
+        json_array_append_new(list, json_string(names->names[i]));
+    return list;
+}
+
+json_t *sft_fingerprint(const struct train_config *config, int64_t rows, int64_t groups, int64_t tokens) {
+    json_t *data = json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:b, s:b, s:b, s:b, s:I}", "dataset",
+                             names_json(&config->datasets), "rows of the data set", (json_int_t)rows,
+                             "sequences of the data set", (json_int_t)groups, "tokens of the data set",
+                             (json_int_t)tokens, "cutoff_len", (json_int_t)config->cutoff_len, "val_size",
+                             config->val_size, "mask_history", config->mask_history, "train_on_prompt",
+                             config->train_on_prompt, "packing", config->packing, "disable_shuffling",
+                             config->disable_shuffling, "data_seed", (json_int_t)config->data_seed);
+    json_t *visual = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:f}", "image_max_pixels", (json_int_t)config->image_max_pixels,
+        "image_min_pixels", (json_int_t)config->image_min_pixels, "video_max_pixels",
+        (json_int_t)config->video_max_pixels, "video_min_pixels", (json_int_t)config->video_min_pixels,
+        "video_maxlen", (json_int_t)config->video_maxlen, "video_fps", config->video_fps);
+    json_t *steps =
+        json_pack("{s:I, s:I, s:f, s:f, s:s, s:f, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:b}",
+                  "per_device_train_batch_size", (json_int_t)config->per_device_train_batch_size,
+                  "gradient_accumulation_steps", (json_int_t)config->gradient_accumulation_steps,
+                  "learning_rate", config->learning_rate, "min_lr", config->min_lr, "lr_scheduler_type",
+                  config->lr_scheduler_type, "warmup_ratio", config->warmup_ratio, "warmup_steps",
+                  (json_int_t)config->warmup_steps, "num_train_epochs", config->num_train_epochs, "max_steps",
+                  (json_int_t)config->max_steps, "weight_decay", config->weight_decay, "adam_beta1",
+                  config->adam_beta1, "adam_beta2", config->adam_beta2, "adam_epsilon", config->adam_epsilon,
+                  "max_grad_norm", config->max_grad_norm, "bf16", config->bf16);
+    bool failed = !data || !visual || !steps || json_object_update(data, visual) != 0 ||
+                  json_object_update(data, steps) != 0;
+    json_decref(visual);
+    json_decref(steps);
+    if (!failed) return data;
+    json_decref(data);
+    return NULL;
+}
+
+/* ---- Tensors ----------------------------------------------------------------------------------------- */
+
+static enum optimizer_part part_of(enum checkpoint_part part) {
+    switch (part) {
+    case CHECKPOINT_FIRST_MOMENT: return OPTIMIZER_FIRST;
+    case CHECKPOINT_SECOND_MOMENT: return OPTIMIZER_SECOND;
+    default: return OPTIMIZER_WEIGHT;
+    }
+}
+
+/* Elements [first, first + count) of a part of the model's parameter `index`, which is trained. */
+static struct tensor elements_of(struct optimizer *optimizer, size_t index, enum checkpoint_part part,
+                                 int64_t first, int64_t count) {
+    for (size_t i = 0; i < optimizer->count; i++) {
+        if (optimizer->trained[i].parameter != &optimizer->parameters[index]) continue;
+        struct tensor whole = optimizer->trained[i].parts[part_of(part)];
+        struct tensor piece = tensor_cols(tensor_reshape(whole, 1, whole.rows * whole.cols), first, count);
+        piece.stride = count;
+        return piece;
+    }
+    return (struct tensor){0};
+}
+
+static enum status read_elements(void *state, size_t index, enum checkpoint_part part, int64_t first,
+                                 int64_t count, float *elements, struct error *err) {
+    struct optimizer *optimizer = state;
+    return device_read(optimizer->model->device, elements, elements_of(optimizer, index, part, first, count),
+                       err);
+}
+
+static enum status write_elements(void *state, size_t index, enum checkpoint_part part, int64_t first,
+                                  int64_t count, const float *elements, struct error *err) {
+    (void)err; /* a failing device says so at the end */
+    struct optimizer *optimizer = state;
+    device_write(optimizer->model->device, elements_of(optimizer, index, part, first, count), elements);
+    return STATUS_OK;
+}
+
+struct checkpoint_reader sft_state_reader(struct optimizer *optimizer) {
+    return (struct checkpoint_reader){read_elements, optimizer};
+}
+
+struct checkpoint_sink sft_state_sink(struct optimizer *optimizer) {
+    return (struct checkpoint_sink){write_elements, optimizer};
+}
+
+bool *sft_trained(const struct optimizer *optimizer, struct error *err) {
+    bool *trained = memory_new(optimizer->parameter_count, sizeof *trained, "the list of parameters", err);
+    if (!trained) return NULL;
+    for (size_t i = 0; i < optimizer->count; i++)
+        trained[optimizer->trained[i].parameter - optimizer->parameters] = true;
+    return trained;
+}

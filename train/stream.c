@@ -1,0 +1,289 @@
+#include "train/stream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+
+struct stream_row {
+    struct sample sample;
+    char **keys;                   /* [visual_count] of the vision cache; NULL without one */
+    struct cached_features *found; /* [visual_count] */
+    const float **patches;         /* [visual_count] */
+    const void **features;         /* [visual_count] */
+};
+
+struct stream {
+    struct stream_settings settings;
+    const int64_t *order;
+    int64_t groups, first_batch, batches, taken;
+    struct prefetch *prefetch;
+};
+
+/* ---- Rows -------------------------------------------------------------------------------------------- */
+
+static void row_clear(struct stream_row *row) {
+    for (int64_t v = 0; v < row->sample.visual_count; v++) {
+        if (row->keys) free(row->keys[v]);
+        if (row->found) vision_cache_release(&row->found[v]);
+    }
+    free(row->keys);
+    free(row->found);
+    free(row->patches);
+    free(row->features);
+    sample_free(&row->sample);
+    *row = (struct stream_row){0};
+}
+
+static enum status row_tables(struct stream_row *row, struct error *err) {
+    size_t visuals = (size_t)row->sample.visual_count;
+    const char *what = "a row's visuals";
+    bool done = (row->keys = memory_new(visuals, sizeof *row->keys, what, err)) &&
+                (row->found = memory_new(visuals, sizeof *row->found, what, err)) &&
+                (row->patches = memory_new(visuals, sizeof *row->patches, what, err)) &&
+                (row->features = memory_new(visuals, sizeof *row->features, what, err));
+    return done ? STATUS_OK : STATUS_FAILED;
+}
+
+/* All that the features of a visual depend on, the tower aside. */
+static char *visual_key(const struct sample_visual *visual, const struct visual_options *options,
+                        struct error *err) {
+    struct stat file = {0};
+    if (stat(visual->path, &file) != 0) file.st_size = -1; /* a folder's pictures are told by its time */
+    struct text key = {0};
+    text_format(&key, "%s|%lld|%lld.%09ld|%d|%lldx%lldx%lld", visual->path, (long long)file.st_size,
+                (long long)file.st_mtim.tv_sec, file.st_mtim.tv_nsec, visual->image,
+                (long long)visual->visual.grid[0], (long long)visual->visual.grid[1],
+                (long long)visual->visual.grid[2]);
+    text_format(&key, "|%g|%lld|%g|%g|%g|%g", options->fps, (long long)options->max_frames,
+                options->min_pixels, options->max_pixels, options->image_min_pixels,
+                options->image_max_pixels);
+    return text_take(&key, "a key of the vision cache", err);
+}
+
+/* Finds the features of a measured visual, or decodes it. *mismatch: its header lied of its frames. */
+static enum status fill_visual(const struct stream_settings *settings, struct stream_row *row, int64_t v,
+                               bool *mismatch, struct error *err) {
+    struct sample_visual *visual = &row->sample.visuals[v];
+    const struct model *model = settings->model;
+    if (settings->cache) {
+        row->keys[v] = visual_key(visual, &settings->encoding->visual, err);
+        if (!row->keys[v]) return STATUS_FAILED;
+        int64_t rows = grid_features(&model->config.vision, &row->sample.grids[v]);
+        size_t size = (size_t)(rows * model->config.hidden) * dtype_size(model->compute);
+        enum status status = vision_cache_find(settings->cache, row->keys[v], size, &row->found[v], err);
+        if (status != STATUS_OK) return status;
+        row->features[v] = row->found[v].data;
+        if (row->features[v]) return STATUS_OK;
+    }
+    struct visual decoded = {0};
+    enum status status =
+        sample_decode(NULL, visual->path, visual->image, &settings->encoding->visual, &decoded, err);
+    if (status != STATUS_OK) return status;
+    *mismatch = memcmp(decoded.grid, visual->visual.grid, sizeof decoded.grid) != 0;
+    visual_free(&visual->visual);
+    visual->visual = decoded;
+    row->patches[v] = decoded.patches;
+    return STATUS_OK;
+}
+
+/* Measured first: what the cache has need not be decoded. A file whose header miscounts its frames is encoded
+ * as it decodes, and is not kept. */
+static enum status encode_row(const struct stream_settings *settings, int64_t number, struct stream_row *row,
+                              struct error *err) {
+    enum status status = sample_measure(settings->encoding, settings->dataset, number, &row->sample, err);
+    if (status == STATUS_OK) status = row_tables(row, err);
+    bool mismatch = false;
+    for (int64_t v = 0; status == STATUS_OK && !mismatch && v < row->sample.visual_count; v++)
+        status = fill_visual(settings, row, v, &mismatch, err);
+    if (status == STATUS_OK && mismatch) {
+        row_clear(row);
+        status = sample_encode(settings->encoding, settings->dataset, number, &row->sample, err);
+        if (status == STATUS_OK) status = row_tables(row, err);
+        for (int64_t v = 0; status == STATUS_OK && v < row->sample.visual_count; v++)
+            row->patches[v] = row->sample.visuals[v].visual.patches;
+    }
+    if (status != STATUS_OK) row_clear(row);
+    return status;
+}
+
+static struct pass_sample row_sample(const struct stream_row *row) {
+    return (struct pass_sample){
+        .count = row->sample.count,
+        .tokens = row->sample.tokens,
+        .labels = row->sample.labels,
+        .visuals = row->sample.grids,
+        .visual_count = row->sample.visual_count,
+        .patches = row->patches,
+        .keys = (const char *const *)row->keys,
+        .features = row->features,
+    };
+}
+
+/* ---- Joined rows ------------------------------------------------------------------------------------- */
+
+/* Appends the second sample to the first, whose arrays the first row owns. */
+static enum status join(struct stream_row *to, struct stream_row *from, struct error *err) {
+    struct sample *a = &to->sample, *b = &from->sample;
+    size_t tokens = (size_t)(a->count + b->count), visuals = (size_t)(a->visual_count + b->visual_count);
+    struct stream_row joined = {0};
+    struct sample *c = &joined.sample;
+    const char *what = "a packed sequence";
+    c->visual_count = 0; /* nothing to clear yet */
+    bool done = (c->tokens = memory_new(tokens, sizeof *c->tokens, what, err)) &&
+                (c->labels = memory_new(tokens, sizeof *c->labels, what, err)) &&
+                (c->visuals = memory_new(visuals, sizeof *c->visuals, what, err)) &&
+                (c->grids = memory_new(visuals, sizeof *c->grids, what, err)) &&
+                (joined.keys = memory_new(visuals, sizeof *joined.keys, what, err)) &&
+                (joined.found = memory_new(visuals, sizeof *joined.found, what, err)) &&
+                (joined.patches = memory_new(visuals, sizeof *joined.patches, what, err)) &&
+                (joined.features = memory_new(visuals, sizeof *joined.features, what, err));
+    if (!done) {
+        row_clear(&joined);
+        return STATUS_FAILED;
+    }
+    const struct stream_row *parts[] = {to, from};
+    for (size_t p = 0; p < 2; p++) {
+        const struct sample *part = &parts[p]->sample;
+        size_t count = (size_t)part->count, each = (size_t)part->visual_count;
+        memcpy(c->tokens + c->count, part->tokens, count * sizeof *c->tokens);
+        memcpy(c->labels + c->count, part->labels, count * sizeof *c->labels);
+        memcpy(c->visuals + c->visual_count, part->visuals, each * sizeof *c->visuals);
+        memcpy(c->grids + c->visual_count, part->grids, each * sizeof *c->grids);
+        memcpy(joined.keys + c->visual_count, parts[p]->keys, each * sizeof *joined.keys);
+        memcpy(joined.found + c->visual_count, parts[p]->found, each * sizeof *joined.found);
+        memcpy(joined.patches + c->visual_count, parts[p]->patches, each * sizeof *joined.patches);
+        memcpy(joined.features + c->visual_count, parts[p]->features, each * sizeof *joined.features);
+        c->count += part->count;
+        c->visual_count += part->visual_count;
+    }
+    /* What the visuals hold belongs to the joined row now. */
+    a->visual_count = b->visual_count = 0;
+    row_clear(to);
+    row_clear(from);
+    *to = joined;
+    return STATUS_OK;
+}
+
+/* ---- Micro-batches ----------------------------------------------------------------------------------- */
+
+void micro_batch_free(struct micro_batch *batch) {
+    if (!batch) return;
+    for (int64_t i = 0; batch->rows && i < batch->row_count; i++) row_clear(&batch->rows[i]);
+    free(batch->rows);
+    free(batch->samples);
+    free(batch->skips);
+    free(batch);
+}
+
+static void release_batch(void *context, void *batch) {
+    (void)context;
+    micro_batch_free(batch);
+}
+
+/* Reads the rows of a group behind those that are there; joined ones become one. */
+static enum status read_group(const struct stream_settings *settings, const struct stream_group *group,
+                              struct micro_batch *batch, struct error *err) {
+    int64_t first = batch->row_count;
+    for (int64_t i = 0; i < group->count; i++) {
+        int64_t number = settings->rows[group->first + i];
+        struct stream_row *row = &batch->rows[batch->row_count];
+        struct stream_skip *skip = &batch->skips[batch->skip_count];
+        struct error reason;
+        if (encode_row(settings, number, row, &reason) != STATUS_OK) {
+            skip->row = number;
+            memcpy(skip->reason, reason.message, sizeof skip->reason);
+            batch->skip_count++;
+            continue;
+        }
+        if (settings->joined && batch->row_count > first) {
+            enum status status = join(&batch->rows[first], row, err);
+            if (status != STATUS_OK) {
+                row_clear(row);
+                return status;
+            }
+        } else {
+            batch->row_count++;
+        }
+    }
+    return STATUS_OK;
+}
+
+static void weigh(struct micro_batch *batch) {
+    for (int64_t i = 0; i < batch->row_count; i++) {
+        struct pass_sample *sample = &batch->samples[batch->sample_count++];
+        *sample = row_sample(&batch->rows[i]);
+        batch->tokens += sample->count;
+        batch->labels += pass_labels(sample->labels, sample->count);
+    }
+    for (int64_t i = 0; i < batch->sample_count; i++) batch->samples[i].weight = 1.0 / (double)batch->labels;
+}
+
+static size_t batch_bytes(const struct micro_batch *batch) {
+    size_t bytes = sizeof *batch;
+    for (int64_t i = 0; i < batch->row_count; i++) bytes += sample_bytes(&batch->rows[i].sample);
+    return bytes;
+}
+
+static enum status make_batch(void *context, int64_t item, void **result, size_t *bytes, struct error *err) {
+    const struct stream *stream = context;
+    const struct stream_settings *settings = &stream->settings;
+    int64_t first = (stream->first_batch + item) * settings->batch;
+    int64_t last = first + settings->batch < stream->groups ? first + settings->batch : stream->groups;
+    int64_t rows = 0;
+    for (int64_t g = first; g < last; g++) rows += settings->groups[stream->order[g]].count;
+    struct micro_batch *batch = memory_new(1, sizeof *batch, "a micro-batch", err);
+    if (!batch) return STATUS_FAILED;
+    enum status status = STATUS_FAILED;
+    if (!(batch->rows = memory_new((size_t)rows, sizeof *batch->rows, "a micro-batch", err)) ||
+        !(batch->samples = memory_new((size_t)rows, sizeof *batch->samples, "a micro-batch", err)) ||
+        !(batch->skips = memory_new((size_t)rows, sizeof *batch->skips, "a micro-batch", err)))
+        goto err;
+    for (int64_t g = first; g < last; g++) {
+        status = read_group(settings, &settings->groups[stream->order[g]], batch, err);
+        if (status != STATUS_OK) goto err;
+    }
+    weigh(batch);
+    *bytes = batch_bytes(batch);
+    *result = batch;
+    return STATUS_OK;
+err:
+    micro_batch_free(batch);
+    return status;
+}
+
+struct stream *stream_start(const struct stream_settings *settings, const int64_t *order, int64_t count,
+                            int64_t skip, struct error *err) {
+    struct stream *stream = memory_new(1, sizeof *stream, "the stream of micro-batches", err);
+    if (!stream) return NULL;
+    stream->settings = *settings;
+    stream->order = order;
+    stream->groups = count;
+    stream->first_batch = skip;
+    int64_t all = (count + settings->batch - 1) / settings->batch;
+    stream->batches = all > skip ? all - skip : 0;
+    const struct prefetch_work work = {stream, make_batch, release_batch};
+    stream->prefetch = prefetch_start(&work, stream->batches, &settings->limits, err);
+    if (stream->prefetch) return stream;
+    free(stream);
+    return NULL;
+}
+
+void stream_stop(struct stream *stream) {
+    if (!stream) return;
+    prefetch_stop(stream->prefetch);
+    free(stream);
+}
+
+enum status stream_next(struct stream *stream, struct micro_batch **batch, struct error *err) {
+    *batch = NULL;
+    if (stream->taken == stream->batches) return STATUS_OK;
+    stream->taken++;
+    void *result;
+    enum status status = prefetch_next(stream->prefetch, &result, err);
+    if (status == STATUS_OK) *batch = result;
+    return status;
+}
