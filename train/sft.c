@@ -36,10 +36,6 @@ static double peak_memory(void) {
     return (double)usage.ru_maxrss * 1024;
 }
 
-static double epochs_done(const struct sft *sft) {
-    return (double)sft->position.epoch + (double)sft->position.batch / (double)sft->batches;
-}
-
 static double model_flops_share(const struct sft *sft, const struct sft_step *step) {
     return sft->peak.flops > 0 ? step->flops / step->seconds / sft->peak.flops : NAN;
 }
@@ -51,7 +47,7 @@ static void show_step(struct sft *sft, const struct sft_step *step, double loss,
         {"lr", PROGRESS_RATE, step->learning_rate},
         {"tok/s", PROGRESS_SPEED, (double)step->tokens / step->seconds},
         {"ETA", PROGRESS_DURATION, train_log_remaining(sft->log, sft->position.step)},
-        {"epoch", PROGRESS_SHORT, epochs_done(sft)},
+        {"epoch", PROGRESS_SHORT, sft_at(sft).epoch},
         {"MFU", PROGRESS_PERCENT, model_flops_share(sft, step)},
         {"", PROGRESS_BYTES, peak_memory()},
     };
@@ -72,14 +68,7 @@ static enum status log_step(struct sft *sft, const struct sft_step *step, struct
         {"mfu", model_flops_share(sft, step)},
         {"memory", peak_memory()},
     };
-    const struct log_record record = {
-        .step = position->step,
-        .epoch = epochs_done(sft),
-        .values = values,
-        .count = sizeof values / sizeof *values,
-        .input_tokens = position->tokens,
-        .total_flos = position->flops,
-    };
+    const struct train_record record = {sft_at(sft), values, sizeof values / sizeof *values};
     position->window_loss = 0;
     position->window_steps = 0;
     enum status status = train_log_record(sft->log, &record, err);
@@ -100,18 +89,11 @@ static enum status evaluate(struct sft *sft, struct error *err) {
         {"eval_samples_per_second", (double)sequences / seconds},
         {"eval_steps_per_second", (double)((sequences + batch - 1) / batch) / seconds},
     };
-    const struct log_record record = {
-        .step = sft->position.step,
-        .epoch = epochs_done(sft),
-        .values = values,
-        .count = sizeof values / sizeof *values,
-        .input_tokens = sft->position.tokens,
-        .total_flos = sft->position.flops,
-    };
+    const struct train_record record = {sft_at(sft), values, sizeof values / sizeof *values};
     progress_message(sft->progress, "step %lld: eval_loss %.4f over %lld sequences",
                      (long long)sft->position.step, loss, (long long)sequences);
     status = train_log_record(sft->log, &record, err);
-    if (status == STATUS_OK) status = train_log_publish(sft->log, err);
+    if (status == STATUS_OK) status = train_log_publish(sft->log, &record.at, err);
     return status;
 }
 
@@ -157,17 +139,15 @@ static enum status finish(struct sft *sft, struct error *err) {
         status = evaluate(sft, err);
     if (status == STATUS_OK) status = sft_save_final(sft, err);
     const struct train_summary summary = {
-        .epoch = epochs_done(sft),
+        .at = sft_at(sft),
         .train_loss = position->loss_steps > 0 ? position->total_loss / (double)position->loss_steps : NAN,
-        .total_flos = position->flops,
-        .steps = position->step,
         .samples = position->samples,
     };
     if (status == STATUS_OK) status = train_log_finish(sft->log, &summary, err);
     if (status != STATUS_OK) return status;
     double seconds = train_log_elapsed(sft->log);
     printf("trained      %lld steps, %.2f epochs, %lld tokens in %.0f s (%.0f tokens/s)\n",
-           (long long)position->step, summary.epoch, (long long)position->tokens, seconds,
+           (long long)position->step, summary.at.epoch, (long long)position->tokens, seconds,
            (double)position->tokens / seconds);
     printf("mean loss    %.4f\n", summary.train_loss);
     if (sft->data.skipped.count > 0)

@@ -61,6 +61,9 @@ enum status sft_step(struct sft *sft, struct sft_step *step, struct error *err);
  * of per_device_eval_batch_size, by their number of sequences. */
 enum status sft_evaluate(struct sft *sft, double *loss, int64_t *sequences, struct error *err);
 
+/* sft_save.c: the position as the log wants it. */
+struct train_position sft_at(const struct sft *sft);
+
 /* sft_save.c: a checkpoint of the position, and the model in the output folder itself. */
 enum status sft_save(struct sft *sft, struct error *err);
 enum status sft_save_final(struct sft *sft, struct error *err);

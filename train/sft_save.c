@@ -18,18 +18,29 @@ static size_t list_files(struct sft *sft, char *state, struct checkpoint_file fi
     return count;
 }
 
+struct train_position sft_at(const struct sft *sft) {
+    const struct sft_position *position = &sft->position;
+    return (struct train_position){
+        .step = position->step,
+        .epoch = (double)position->epoch + (double)position->batch / (double)sft->batches,
+        .input_tokens = position->tokens,
+        .total_flos = position->flops,
+    };
+}
+
 enum status sft_save(struct sft *sft, struct error *err) {
+    const struct train_position at = sft_at(sft);
     struct checkpoint_file files[3];
     json_t *position = sft_position_save(&sft->position, &sft->data.skipped);
     if (!position) return error_set(err, "out of memory for the state of a checkpoint");
-    char *state = train_log_state(sft->log, err);
+    char *state = train_log_state(sft->log, &at, err);
     enum status status = state ? STATUS_OK : STATUS_FAILED;
     if (status == STATUS_OK)
         status = checkpoint_save(sft->writer, sft->position.step, position, files,
                                  list_files(sft, state, files), err);
     if (status == STATUS_OK) {
         sft->saved_step = sft->position.step;
-        status = train_log_publish(sft->log, err);
+        status = train_log_publish(sft->log, &at, err);
     }
     json_decref(position);
     free(state);

@@ -14,12 +14,14 @@ the published ZeRO-3 run computes. Frames come from pipeline.py, in LLaMA-Factor
 import argparse
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
 import torch
+from accelerate.state import AcceleratorState
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments, set_seed
 
@@ -50,7 +52,7 @@ ROWS = [
 
 # name: checkpoint under tests/golden/model, and the settings that differ from COMMON.
 COMMON = dict(
-    per_device_train_batch_size=1, gradient_accumulation_steps=2, learning_rate=3e-4, lr_scheduler_type="cosine",
+    per_device_train_batch_size=1, gradient_accumulation_steps=2, learning_rate=1e-4, lr_scheduler_type="cosine",
     warmup_ratio=0.1, weight_decay=0.0, max_grad_norm=1.0, bf16=False,
 )
 FROZEN = dict(freeze_vision_tower=True, freeze_multi_modal_projector=True, freeze_language_model=False)
@@ -152,6 +154,9 @@ def freeze(model, frozen):
 
 def reference_run(checkpoint, settings, frozen):
     """20 steps: a record a step, and the model afterwards."""
+    # TrainingArguments and accelerate remember bf16 from the run before.
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+    AcceleratorState._reset_state(reset_partial_state=True)
     set_seed(0)
     pipeline = open_pipeline(ROOT / "tests/golden/model" / checkpoint, checkpoint)
     model = pipeline.model.train()
