@@ -183,3 +183,41 @@ enum status file_write(const char *path, const void *data, size_t size, struct e
     file_writer_write(&writer, data, size);
     return file_writer_commit(&writer, err);
 }
+
+enum status file_appender_open(struct file_appender *appender, const char *path, struct error *err) {
+    struct stat info;
+    *appender = (struct file_appender){.fd = -1};
+    appender->path = memory_text(path, strlen(path), path, err);
+    if (!appender->path) return STATUS_FAILED;
+    appender->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (appender->fd < 0 || fstat(appender->fd, &info) != 0) {
+        error_set(err, "%s: cannot write: %s", path, strerror(errno));
+        goto err;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        error_set(err, "%s: cannot write: no ordinary file", path);
+        goto err;
+    }
+    appender->size = (size_t)info.st_size;
+    return STATUS_OK;
+err:
+    file_appender_close(appender);
+    return STATUS_FAILED;
+}
+
+enum status file_appender_write(struct file_appender *appender, const void *data, size_t size,
+                                struct error *err) {
+    if (write_all(appender->fd, data, size) == STATUS_OK) {
+        appender->size += size;
+        return STATUS_OK;
+    }
+    error_set(err, "%s: cannot write: %s", appender->path, strerror(errno));
+    if (ftruncate(appender->fd, (off_t)appender->size) != 0) error_prefix(err, "cannot cut it again");
+    return STATUS_FAILED;
+}
+
+void file_appender_close(struct file_appender *appender) {
+    if (appender->fd >= 0) close(appender->fd);
+    free(appender->path);
+    *appender = (struct file_appender){.fd = -1};
+}

@@ -43,4 +43,18 @@ void file_writer_write(struct file_writer *writer, const void *data, size_t size
 enum status file_writer_commit(struct file_writer *writer, struct error *err);
 void file_writer_abort(struct file_writer *writer);
 
+/* A file that grows record by record, and is there to be read meanwhile. A record that does not fit on the
+ * disk is taken back, so that only whole ones stay. */
+struct file_appender {
+    char *path;
+    int fd; /* -1: closed */
+    size_t size;
+};
+
+/* Goes on at the end of the file, which is made if it is not there. */
+enum status file_appender_open(struct file_appender *appender, const char *path, struct error *err);
+enum status file_appender_write(struct file_appender *appender, const void *data, size_t size,
+                                struct error *err);
+void file_appender_close(struct file_appender *appender);
+
 #endif

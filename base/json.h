@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "base/text.h"
 
 /* Parses a whole file, at most `limit` bytes; duplicate keys are an error. json_decref the result. NULL
  * with err "FILE: line L column C: CAUSE" when it cannot be read. */
@@ -15,8 +16,12 @@ json_t *json_read_file(const char *path, size_t limit, struct error *err);
 /* Parses `length` bytes of text; `place` names them in errors. */
 json_t *json_read_text(const char *text, size_t length, const char *place, struct error *err);
 
-/* Writes FOLDER/NAME, indented, whole or not at all. A NULL json is reported as lack of memory, which is the
- * only way that making it can have failed. */
+/* Appends the JSON, each number with the fewest digits that read back to the same one; on one line, or
+ * indented by two spaces. A NULL json makes the text fail. */
+void json_append(struct text *text, const json_t *json, bool indented);
+
+/* Writes FOLDER/NAME, as json_append indents it, whole or not at all. A NULL json is reported as lack of
+ * memory, which is the only way that making it can have failed. */
 enum status json_write_file(const char *folder, const char *name, const json_t *json, struct error *err);
 
 /* Members of an object, with a default when the key is absent or null. They fail when the member is of

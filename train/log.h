@@ -40,17 +40,22 @@ struct log_value {
     double value;
 };
 
+/* How far the run is. */
+struct train_position {
+    int64_t step;         /* steps done */
+    double epoch;         /* epochs done, with their fraction */
+    int64_t input_tokens; /* seen since the run began */
+    double total_flos;    /* done since the run began */
+};
+
 /* One logged step, or one evaluation (whose names begin with "eval_": eval_loss, eval_runtime,
  * eval_samples_per_second, eval_steps_per_second). The log itself adds current_steps, total_steps and epoch
  * in front of the values and elapsed_time and remaining_time (seconds, from its own clock, which a resumed
  * run carries on) after them. */
-struct log_record {
-    int64_t step; /* steps done so far */
-    double epoch; /* epochs done so far, with their fraction */
+struct train_record {
+    struct train_position at;
     const struct log_value *values;
     size_t count;
-    int64_t input_tokens; /* seen so far in the run */
-    double total_flos;    /* done so far in the run */
 };
 
 /* Begins the log. `resume` is the checkpoint folder to go on from (its trainer_log.jsonl and
@@ -59,7 +64,7 @@ struct log_record {
 struct train_log *train_log_open(const struct train_log_settings *settings, const char *resume,
                                  struct error *err);
 
-enum status train_log_record(struct train_log *log, const struct log_record *record, struct error *err);
+enum status train_log_record(struct train_log *log, const struct train_record *record, struct error *err);
 
 /* Seconds of training so far (of all sessions of the run), and an estimate of those left after `step` steps.
  */
@@ -67,22 +72,20 @@ double train_log_elapsed(const struct train_log *log);
 double train_log_remaining(const struct train_log *log, int64_t step);
 
 /* The text of trainer_log.jsonl so far, which stays the log's and lasts until the next record, and the text
- * of trainer_state.json (free() it; NULL with err set on failure): what a checkpoint at this step holds under
- * these names (struct checkpoint_file). */
+ * of trainer_state.json (free() it; NULL with err set on failure): what a checkpoint written here holds under
+ * these names (struct checkpoint_file), and what a resumed run begins with. */
 const char *train_log_lines(const struct train_log *log, size_t *length);
-char *train_log_state(const struct train_log *log, struct error *err);
+char *train_log_state(const struct train_log *log, const struct train_position *at, struct error *err);
 
 /* Writes trainer_state.json and the curves as of now. Worth doing with every checkpoint and evaluation;
  * train_log_finish does it too. */
-enum status train_log_publish(struct train_log *log, struct error *err);
+enum status train_log_publish(struct train_log *log, const struct train_position *at, struct error *err);
 
 /* Figures for the end of a run, as Hugging Face's Trainer reports them. */
 struct train_summary {
-    double epoch;
+    struct train_position at;
     double train_loss; /* the mean over all steps of the run */
-    double total_flos;
-    int64_t steps;   /* of the run */
-    int64_t samples; /* rows trained on in the run, epochs counted */
+    int64_t samples;   /* rows trained on since the run began, those of every epoch counted */
 };
 
 /* Ends the log: adds the summary to the history, writes train_results.json and merges it into

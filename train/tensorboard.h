@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/text.h"
 
 struct tensorboard_scalar {
@@ -15,8 +16,7 @@ struct tensorboard_scalar {
 };
 
 struct tensorboard {
-    char *path;
-    int fd; /* -1: closed */
+    struct file_appender file;
 };
 
 /* Begins FOLDER/events.out.tfevents.TIME.HOST.PID.0 (the folder is made). Its time, and so its name, sorts

@@ -1,0 +1,32 @@
+/* Folders: made, emptied, renamed and made durable. */
+#ifndef VS2_BASE_FOLDER_H
+#define VS2_BASE_FOLDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* Makes the folder and those above it; one that is there is fine. */
+enum status folder_make(const char *path, struct error *err);
+
+/* Removes the folder and all that is in it, without following links; one that is not there is fine. */
+enum status folder_remove(const char *path, struct error *err);
+
+/* Renames a file or folder, over a file that is there, and syncs the folder that it is in then. */
+enum status folder_rename(const char *from, const char *to, struct error *err);
+
+/* Has the folder's entries written to disk. File systems that cannot do it are none of the caller's trouble.
+ */
+void folder_sync(const char *path);
+
+/* The names in a folder, sorted, without "." and ".."; folder_names_free ends it. */
+struct folder_names {
+    char **names;
+    size_t count, capacity;
+};
+
+enum status folder_list(const char *path, struct folder_names *list, struct error *err);
+void folder_names_free(struct folder_names *list);
+
+#endif
