@@ -7,6 +7,7 @@
 #include "cli/options.h"
 #include "cli/train_keys.h"
 #include "train/config.h"
+#include "train/sft.h"
 
 struct settings {
     const char *config;
@@ -115,8 +116,8 @@ static enum status arguments_make(int argc, char **argv, struct arguments *argum
 
 /* The run that the configuration describes. */
 static enum status run(const struct train_config *config, bool dry_run, struct error *err) {
-    (void)config;
-    return dry_run ? STATUS_OK : error_set(err, "this version checks configurations (--dry-run), no more");
+    if (dry_run) return train_sft_plan(config, err);
+    return train_sft_run(config, err);
 }
 
 /* The operand that is a file's name, taken out of the words; NULL: there is none. */

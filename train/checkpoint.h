@@ -5,7 +5,7 @@
  *       generation_config.json, preprocessor_config.json, tokenizer and chat files  copies of the source's
  *       model.safetensors            or model-0000X-of-0000Y.safetensors with their index
  *       trainer_state.json, trainer_log.jsonl, ...  the files that the caller gives
- *       vs2_state/optimizer.safetensors  master weights (where the model is not stored in f32) and moments
+ *       vs2_state/model.safetensors  f32 weights and moments of what is trained
  *       vs2_state/state.json         the caller's state, what must be equal on resume, all files' sizes
  *
  * A folder of that name is always complete: it is written as checkpoint-N.tmp-PID, synced and renamed. Where
@@ -52,7 +52,7 @@ struct checkpoint_run {
     size_t count;
     enum dtype dtype; /* DTYPE_BF16 or DTYPE_F32: what model files hold; bf16 is the rounded master */
     const json_t *configuration; /* object: settings that a resumed run must share, compared key by key */
-    bool only_model;             /* save_only_model: no vs2_state/optimizer.safetensors; cannot be resumed */
+    bool only_model;             /* save_only_model: no vs2_state/; cannot be resumed */
     int64_t total_limit;         /* save_total_limit: the oldest beyond it are removed; 0: none is */
     size_t snapshot_limit; /* bytes of host memory that a snapshot may take (checkpoint_snapshot_bytes): when
                               it fits, saving copies the state and returns, and a thread writes; when it does

@@ -119,7 +119,8 @@ static const char style_sheet[] =
     ".c0 { stroke: #0072b2; } .c1 { stroke: #c65400; } .c2 { stroke: #008060; } .c3 { stroke: #a8508a; }\n"
     "@media (prefers-color-scheme: dark) {\n"
     "  text { fill: #e6edf3; } .label, .tick { fill: #9da7b1; }\n"
-    "  .faint { opacity: 0.55; } .page { fill: #0d1117; } .grid { stroke: #272e37; } .axis { stroke: #9da7b1; }\n"
+    "  .faint { opacity: 0.55; } .page { fill: #0d1117; } .grid { stroke: #272e37; } .axis { stroke: "
+    "#9da7b1; }\n"
     "  .c0 { stroke: #58b4ee; } .c1 { stroke: #f29050; } .c2 { stroke: #3fc79a; } .c3 { stroke: #dd8cc2; }\n"
     "}\n"
     "</style>\n";

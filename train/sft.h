@@ -12,4 +12,8 @@
  * stderr, the summary to stdout. */
 enum status train_sft_run(const struct train_config *config, struct error *err);
 
+/* Prints the plan of the run to stdout (--dry-run): what is trained, how long it is, how many bytes it takes
+ * and whether this machine has them. Reads the data sets and measures every row, but decodes no video. */
+enum status train_sft_plan(const struct train_config *config, struct error *err);
+
 #endif

@@ -108,10 +108,14 @@ static enum status make_schedule(struct sft *sft, struct error *err) {
     return sft->order ? STATUS_OK : STATUS_FAILED;
 }
 
+struct freeze sft_freeze(const struct train_config *config) {
+    return (struct freeze){config->freeze_vision_tower, config->freeze_multi_modal_projector,
+                           config->freeze_language_model};
+}
+
 static enum status open_model(struct sft *sft, struct error *err) {
     const struct train_config *config = sft->config;
-    const struct freeze freeze = {config->freeze_vision_tower, config->freeze_multi_modal_projector,
-                                  config->freeze_language_model};
+    const struct freeze freeze = sft_freeze(config);
     enum status status = device_open(config->device, &sft->device, err);
     if (status != STATUS_OK) return status;
     status = model_open(sft->folder, &sft->device, config->bf16 ? DTYPE_BF16 : DTYPE_F32, &sft->model, err);
@@ -233,7 +237,7 @@ static enum status open_outputs(struct sft *sft, struct error *err) {
     return status;
 }
 
-enum status sft_open(struct sft *sft, const struct train_config *config, struct error *err) {
+enum status sft_open_data(struct sft *sft, const struct train_config *config, struct error *err) {
     *sft = (struct sft){.config = config};
     sft->progress = progress_new(stderr, config->disable_tqdm, err);
     if (!sft->progress) return STATUS_FAILED;
@@ -243,6 +247,11 @@ enum status sft_open(struct sft *sft, const struct train_config *config, struct 
     if (status == STATUS_OK)
         status = sft_data_open(&sft->data, config, &sft->encoding, show_measuring, sft->progress, err);
     if (status == STATUS_OK) status = make_schedule(sft, err);
+    return status;
+}
+
+enum status sft_open(struct sft *sft, const struct train_config *config, struct error *err) {
+    enum status status = sft_open_data(sft, config, err);
     if (status == STATUS_OK) recover_template(sft);
     if (status == STATUS_OK) status = open_model(sft, err);
     if (status == STATUS_OK) status = open_outputs(sft, err);

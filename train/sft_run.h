@@ -52,6 +52,10 @@ struct sft_step {
 
 /* sft_open.c: everything up to the first step; sft_close also after a failure. */
 enum status sft_open(struct sft *sft, const struct train_config *config, struct error *err);
+
+/* sft_open.c: the beginning of it: the data, measured, and the schedule. */
+enum status sft_open_data(struct sft *sft, const struct train_config *config, struct error *err);
+struct freeze sft_freeze(const struct train_config *config);
 void sft_close(struct sft *sft);
 
 /* sft_step.c: one optimizer step; position moves on. */

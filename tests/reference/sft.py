@@ -8,7 +8,7 @@
 The data set is five conversations over clips of tests/golden/video. A run is 20 steps with the published loss
 scaling: each micro-batch's own token mean (model_accepts_loss_kwargs is False, as LLaMA-Factory sets it for
 models with a processor), then the mean over the micro-batches of a step. bf16 is autocast over f32 weights, as
-the published ZeRO-3 run computes. Frames come from pipeline.py, in LLaMA-Factory's way.
+the published ZeRO-3 run computes; its rate is low, because random weights are sharp and bf16 rounds them. Frames come from pipeline.py, in LLaMA-Factory's way.
 """
 
 import argparse
@@ -46,26 +46,27 @@ ROWS = [
      ["uneven.mp4"]),
     ([("human", "What is it?<video>"), ("gpt", "A test."), ("human", "And the light?"), ("gpt", "Even, très calme.")],
      ["odd444.mp4"]),
-    ([("human", "First <video> or second <video>?"), ("gpt", "The second.")], ["uneven.mp4", "odd444.mp4"]),
+    # Never alone in a step: PyTorch leaves out parameters without a gradient, where DeepSpeed, and we, have zeros.
     ([("human", "No video here."), ("gpt", "Then no scores.")], []),
+    ([("human", "First <video> or second <video>?"), ("gpt", "The second.")], ["uneven.mp4", "odd444.mp4"]),
 ]
 
 # name: checkpoint under tests/golden/model, and the settings that differ from COMMON.
 COMMON = dict(
-    per_device_train_batch_size=1, gradient_accumulation_steps=2, learning_rate=1e-4, lr_scheduler_type="cosine",
+    per_device_train_batch_size=1, gradient_accumulation_steps=2, learning_rate=5e-5, lr_scheduler_type="cosine",
     warmup_ratio=0.1, weight_decay=0.0, max_grad_norm=1.0, bf16=False,
 )
 FROZEN = dict(freeze_vision_tower=True, freeze_multi_modal_projector=True, freeze_language_model=False)
 OPEN = dict(freeze_vision_tower=False, freeze_multi_modal_projector=False, freeze_language_model=False)
 CASES = {
     "published": ("untied", {}, FROZEN),
-    "published-bf16": ("untied", dict(bf16=True), FROZEN),
+    "published-bf16": ("untied", dict(bf16=True, learning_rate=1e-5), FROZEN),
     "tied-open": ("tied", dict(weight_decay=0.01, max_grad_norm=5.0, lr_scheduler_type="linear", warmup_ratio=0.25), OPEN),
-    "tied-open-bf16": ("tied", dict(weight_decay=0.01, bf16=True), OPEN),
+    "tied-open-bf16": ("tied", dict(weight_decay=0.01, bf16=True, learning_rate=1e-5), OPEN),
     "batches": ("square", dict(per_device_train_batch_size=2, lr_scheduler_type="constant_with_warmup"),
                 dict(OPEN, freeze_vision_tower=True)),
-    # Without the row that has no video: it gives PyTorch nothing to differentiate.
-    "vision-only": ("untied", dict(lr_scheduler_type="constant"), dict(OPEN, freeze_language_model=True, max_samples=4)),
+    # Without the rows after the third: one of them gives PyTorch nothing to differentiate.
+    "vision-only": ("untied", dict(lr_scheduler_type="constant"), dict(OPEN, freeze_language_model=True, max_samples=3)),
 }
 
 

@@ -20,7 +20,7 @@ figures() { sed -E 's/, "(tokens_per_second|step_seconds|mfu|memory|eval_runtime
 
 same_run() { # DIR: the run in it is the unbroken one
   cmp "$scratch/whole/model.safetensors" "$1/model.safetensors" || fail "$1: other weights"
-  cmp "$scratch/whole/checkpoint-24/vs2_state/optimizer.safetensors" "$1/checkpoint-24/vs2_state/optimizer.safetensors" ||
+  cmp "$scratch/whole/checkpoint-24/vs2_state/model.safetensors" "$1/checkpoint-24/vs2_state/model.safetensors" ||
     fail "$1: other moments"
   diff <(figures "$scratch/whole") <(figures "$1") || fail "$1: another log"
 }
@@ -66,9 +66,9 @@ same_run "$scratch/full"
 # Damaged, or another run's.
 error_of() { if "$@" >/dev/null 2>"$scratch/err"; then fail "no error: $*"; fi; }
 cp -r "$scratch/whole" "$scratch/cut"
-truncate -s -100 "$scratch/cut/checkpoint-24/vs2_state/optimizer.safetensors"
+truncate -s -100 "$scratch/cut/checkpoint-24/vs2_state/model.safetensors"
 error_of run "$scratch/cut" resume_from_checkpoint="$scratch/cut/checkpoint-24"
-grep -q 'optimizer.safetensors' "$scratch/err" || fail "a checkpoint cut short"
+grep -q 'model.safetensors' "$scratch/err" || fail "a checkpoint cut short"
 error_of run "$scratch/whole" resume_from_checkpoint="$scratch/whole/checkpoint-21" learning_rate=1e-4
 grep -q 'learning_rate' "$scratch/err" || fail "another learning rate on resume"
 error_of run "$scratch/whole" resume_from_checkpoint="$scratch/whole/checkpoint-21" model_name_or_path=tests/golden/model/untied

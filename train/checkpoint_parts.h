@@ -1,0 +1,61 @@
+/* What the files of train/checkpoint.h share. */
+#ifndef VS2_TRAIN_CHECKPOINT_PARTS_H
+#define VS2_TRAIN_CHECKPOINT_PARTS_H
+
+#include "model/safetensors.h"
+#include "train/checkpoint.h"
+
+enum { CHECKPOINT_FORMAT = 1, STATE_NAME_SIZE = PARAMETER_NAME_SIZE + 32 };
+
+extern const char checkpoint_state_folder[]; /* "vs2_state" */
+extern const char checkpoint_state_file[];   /* "state.json" in it */
+extern const char
+    *const checkpoint_copied[];             /* files of the source that go with the weights; ends with NULL */
+extern const char checkpoint_final_ready[]; /* the final model, complete, on its way into the folder */
+
+/* The name of a part of a trained parameter in vs2_state/: "NAME.weight", ".first_moment", ".second_moment".
+ */
+void checkpoint_part_name(const struct parameter *parameter, enum checkpoint_part part,
+                          char name[STATE_NAME_SIZE]);
+
+/* A source's file, in memory. */
+struct copied_file {
+    const char *name;
+    char *data; /* NULL: the source has none */
+    size_t length;
+};
+
+/* What a folder is written from. */
+struct checkpoint_content {
+    const struct checkpoint_run *run;
+    const struct safetensors *source;
+    const json_t *source_config;
+    const struct copied_file *copied; /* as many as checkpoint_copied */
+    struct checkpoint_reader reader;
+    const struct checkpoint_file *files;
+    size_t file_count;
+    bool with_state; /* write vs2_state/ too: */
+    int64_t step;
+    const json_t *state;
+};
+
+/* checkpoint_folder.c: writes all files of a checkpoint into an existing folder, each synced. */
+enum status checkpoint_write_folder(const struct checkpoint_content *content, const char *folder,
+                                    struct error *err);
+
+/* checkpoint_clean.c: whether the folder's vs2_state says that it is complete; *state is its state.json then,
+ * to be json_decref'd. The error says what is missing. */
+enum status checkpoint_complete(const char *folder, json_t **state, struct error *err);
+
+/* checkpoint_clean.c: gives a complete folder its name, in place of what has it. */
+enum status checkpoint_publish(const char *output_dir, const char *written, const char *name,
+                               struct error *err);
+
+/* checkpoint_clean.c: removes the oldest checkpoints (by step) beyond `limit`; `keep` stays. */
+enum status checkpoint_limit(const char *output_dir, int64_t limit, int64_t keep, struct error *err);
+
+/* checkpoint_clean.c: moves the files of OUTPUT_DIR/final.ready, or what an attempt before has left of them,
+ * into OUTPUT_DIR; nothing to move is fine. */
+enum status checkpoint_move_final(const char *output_dir, struct error *err);
+
+#endif
