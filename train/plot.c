@@ -32,7 +32,7 @@ struct axis {
 static double tick_step(double span) {
     double raw = span / TICK_TARGET, power = pow(10, floor(log10(raw)));
     double leading = raw / power;
-    return power * (leading < 1.5 ? 1 : leading < 3.5 ? 2 : leading < 7.5 ? 5 : 10);
+    return power * (leading < 1.5 ? 1 : leading < 3 ? 2 : leading < 7 ? 5 : 10);
 }
 
 static struct axis make_axis(double low, double high, bool whole_numbers) {
