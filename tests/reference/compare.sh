@@ -65,6 +65,9 @@ run "golden values of the sampler" sampling
 run "golden values of the model" "$python" "$here/model.py" --check
 run "golden gradients" "$python" "$here/gradients.py" --check
 run "gradients of other weights" "$python" "$here/gradients.py" --live "$build/tests/model_test_backward"
+run "golden training runs" "$python" "$here/sft.py" --check
+run "vs2-train beside transformers' Trainer" "$python" "$here/sft.py" --vs2-train "$build/vs2-train" \
+  --case published --case tied-open --case batches --case vision-only
 run "golden values of scoring" "$python" "$here/score.py" --check
 run "tokenizer" "$python" "$here/tokenizer.py" live "$build/tests/tokenizer_driver"
 for clip in ${clips[@]+"${clips[@]}"}; do
