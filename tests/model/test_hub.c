@@ -59,7 +59,7 @@ static void folders(void **state) {
     expect("./missing", "!./missing: no such folder");
     expect("a/b/c", "!a/b/c: no such folder");
     expect("", "!'': no such folder");
-    expect("../x", "!../x: no such folder");
+    expect("../no-such", "!../no-such: no such folder");
     expect("org/..", "!org/..: no such folder");
     support_folder_remove(root);
 }
