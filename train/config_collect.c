@@ -156,7 +156,7 @@ static void strip_sections(const struct config_reader *reader, char *key) {
     struct config_match match;
     char *dot;
     while (!config_key_find(key, reader->stages, &match) && (dot = strchr(key, '.')))
-        memmove(key, dot + 1, strlen(dot));
+        memmove(key, dot + 1, strlen(dot + 1) + 1);
 }
 
 enum status config_collect_word(struct config_reader *reader, const char *word, struct error *err) {

@@ -82,12 +82,12 @@ static enum status evaluate(struct sft *sft, struct error *err) {
     enum status status = sft_evaluate(sft, &loss, &sequences, err);
     if (status != STATUS_OK) return status;
     double seconds = clock_seconds() - start;
-    int64_t batch = sft->config->per_device_eval_batch_size;
+    int64_t batch = sft->config->per_device_eval_batch_size, batches = (sequences + batch - 1) / batch;
     const struct log_value values[] = {
         {"eval_loss", loss},
         {"eval_runtime", seconds},
         {"eval_samples_per_second", (double)sequences / seconds},
-        {"eval_steps_per_second", (double)((sequences + batch - 1) / batch) / seconds},
+        {"eval_steps_per_second", (double)batches / seconds},
     };
     const struct train_record record = {sft_at(sft), values, sizeof values / sizeof *values};
     progress_message(sft->progress, "step %lld: eval_loss %.4f over %lld sequences",
