@@ -69,39 +69,62 @@ static int64_t step_of(const char *name) {
     return step;
 }
 
-static bool written_later(struct timespec a, struct timespec b) {
-    return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+/* When a checkpoint was written: its folder's last change. Steps decide between those of one moment. */
+struct age {
+    struct timespec when;
+    int64_t step;
+};
+
+static bool is_later(struct age a, struct age b) {
+    if (a.when.tv_sec != b.when.tv_sec) return a.when.tv_sec > b.when.tv_sec;
+    if (a.when.tv_nsec != b.when.tv_nsec) return a.when.tv_nsec > b.when.tv_nsec;
+    return a.step > b.step;
+}
+
+/* Whether NAME in the folder is called as a checkpoint; *age is its age then. */
+static bool find_age(const char *output_dir, const char *name, struct age *age) {
+    struct error ignored;
+    struct stat info;
+    age->step = step_of(name);
+    if (age->step < 0) return false;
+    char *path = file_join(output_dir, name, &ignored);
+    bool found = path && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    if (found) age->when = info.st_mtim;
+    free(path);
+    return found;
+}
+
+static bool is_complete(const char *folder, struct text *notes) {
+    struct error why;
+    json_t *state = NULL;
+    bool complete = checkpoint_complete(folder, &state, &why) == STATUS_OK;
+    json_decref(state);
+    if (!complete && notes) text_format(notes, "passed over %s: %s\n", folder, why.message);
+    return complete;
 }
 
 enum status checkpoint_find(const char *output_dir, char **folder, struct text *notes, struct error *err) {
     struct folder_names list;
-    struct timespec newest = {0};
+    struct age newest = {0}, age;
+    enum status status = STATUS_OK;
     *folder = NULL;
     if (access(output_dir, F_OK) != 0) return STATUS_OK;
     if (folder_list(output_dir, &list, err) != STATUS_OK) return STATUS_FAILED;
-    for (size_t i = 0; i < list.count; i++) {
-        if (step_of(list.names[i]) < 0) continue;
-        struct error why;
-        struct stat info;
-        json_t *state = NULL;
+    for (size_t i = 0; status == STATUS_OK && i < list.count; i++) {
+        if (!find_age(output_dir, list.names[i], &age)) continue;
         char *path = file_join(output_dir, list.names[i], err);
         if (!path) {
-            folder_names_free(&list);
-            return STATUS_FAILED;
-        }
-        bool complete = checkpoint_complete(path, &state, &why) == STATUS_OK && stat(path, &info) == 0;
-        json_decref(state);
-        if (!complete && notes) text_format(notes, "passed over %s: %s\n", path, why.message);
-        if (complete && (!*folder || written_later(info.st_mtim, newest))) {
+            status = STATUS_FAILED;
+        } else if (is_complete(path, notes) && (!*folder || is_later(age, newest))) {
             free(*folder);
             *folder = path;
-            newest = info.st_mtim;
-        } else {
-            free(path);
+            newest = age;
+            path = NULL;
         }
+        free(path);
     }
     folder_names_free(&list);
-    return STATUS_OK;
+    return status;
 }
 
 /* ---- Names ------------------------------------------------------------------------------------------- */
@@ -136,20 +159,29 @@ enum status checkpoint_publish(const char *output_dir, const char *written, cons
     return status;
 }
 
+/* The name of the checkpoint written first of those that are not of step `keep`, empty when there is none;
+ * returns how many there are in all. */
+static int64_t find_oldest(const char *output_dir, const struct folder_names *list, int64_t keep,
+                           char oldest[NAME_SIZE]) {
+    struct age least = {0}, age;
+    int64_t count = 0;
+    oldest[0] = '\0';
+    for (size_t i = 0; i < list->count; i++) {
+        if (!find_age(output_dir, list->names[i], &age)) continue;
+        count++;
+        if (age.step == keep || (oldest[0] && !is_later(least, age))) continue;
+        least = age;
+        snprintf(oldest, NAME_SIZE, "%s", list->names[i]);
+    }
+    return count;
+}
+
 enum status checkpoint_limit(const char *output_dir, int64_t limit, int64_t keep, struct error *err) {
     while (limit > 0) {
         struct folder_names list;
-        char oldest[NAME_SIZE] = "";
-        int64_t count = 0, least = INT64_MAX;
+        char oldest[NAME_SIZE];
         if (folder_list(output_dir, &list, err) != STATUS_OK) return STATUS_FAILED;
-        for (size_t i = 0; i < list.count; i++) {
-            int64_t step = step_of(list.names[i]);
-            if (step < 0) continue;
-            count++;
-            if (step == keep || step >= least) continue;
-            least = step;
-            snprintf(oldest, sizeof oldest, "%s", list.names[i]);
-        }
+        int64_t count = find_oldest(output_dir, &list, keep, oldest);
         folder_names_free(&list);
         if (count <= limit || !oldest[0]) return STATUS_OK;
         if (discard(output_dir, oldest, err) != STATUS_OK) return STATUS_FAILED;

@@ -51,7 +51,7 @@ enum status checkpoint_complete(const char *folder, json_t **state, struct error
 enum status checkpoint_publish(const char *output_dir, const char *written, const char *name,
                                struct error *err);
 
-/* checkpoint_clean.c: removes the oldest checkpoints (by step) beyond `limit`; `keep` stays. */
+/* checkpoint_clean.c: removes the checkpoints written first beyond `limit`; step `keep` stays. */
 enum status checkpoint_limit(const char *output_dir, int64_t limit, int64_t keep, struct error *err);
 
 /* checkpoint_clean.c: moves the files of OUTPUT_DIR/final.ready, or what an attempt before has left of them,

@@ -69,6 +69,7 @@ run "golden training runs" "$python" "$here/sft.py" --check
 run "vs2-train beside transformers' Trainer" "$python" "$here/sft.py" --vs2-train "$build/vs2-train" \
   --case published --case tied-open --case batches --case vision-only
 run "golden values of scoring" "$python" "$here/score.py" --check
+run "logs and checkpoints of training" "$python" "$here/outputs.py" live "$build"
 run "tokenizer" "$python" "$here/tokenizer.py" live "$build/tests/tokenizer_driver"
 for clip in ${clips[@]+"${clips[@]}"}; do
   run "frames and pixels of $clip" video "$clip"
