@@ -234,8 +234,8 @@ static void rows_have_the_published_form(void **state) {
         "\"video eval\", \"options\": [], \"solution\": \"<answer>visual quality: 1; text-to-video "
         "alignment: 2; physical/common-sense consistency: 3</answer>\", \"path\": \"./videos/x.mp4\", "
         "\"data_source\": \"\"}",
-        "{\"file_name\": \"sft.json\", \"formatting\": \"sharegpt\", \"columns\": {\"messages\": "
-        "\"conversations\", \"videos\": \"videos\"}}",
+        ("{\"file_name\": \"sft.json\", \"formatting\": \"sharegpt\", \"columns\": {\"messages\": "
+         "\"conversations\", \"videos\": \"videos\"}}"),
     };
     json_t *rows[] = {annotation_raw(&annotation), annotation_sft(&annotation, "Of {prompt}"),
                       annotation_grpo(&annotation, "Of {prompt}"), annotation_dataset("sft.json")};
