@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Folders are layers: an #include never looks upward, and nothing above tensor/ sees a backend.
 set -euo pipefail
-layers=(base tensor model data eval train cli)
+layers=(base tensor model data eval train grpo cli)
 failed=0
 seen=0
 level() { local i; for i in "${!layers[@]}"; do [ "${layers[$i]}" = "$1" ] && { echo "$i"; return; }; done; echo -1; }
