@@ -1,0 +1,378 @@
+/* Training configurations: what files and words are read to, what keys say together, and how they say no. */
+#include "train/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support_outputs.h"
+
+static struct error err;
+static char *folder;
+
+static int make_folder(void **state) {
+    (void)state;
+    folder = outputs_folder();
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    outputs_remove(folder);
+    return 0;
+}
+
+/* What must be there, before the keys that a case is about. */
+static const char *const basis[] = {"model_name_or_path=model", "dataset=some", "output_dir=out"};
+enum { BASIS = sizeof basis / sizeof *basis, MOST_WORDS = 12 };
+
+/* Reads the basis and then the words, which are separated by spaces. */
+static enum status read_words(const char *words, struct train_config *config) {
+    const char *list[BASIS + MOST_WORDS];
+    char copy[512];
+    size_t count = BASIS;
+    memcpy(list, basis, sizeof basis);
+    assert_true(strlen(words) < sizeof copy);
+    strcpy(copy, words);
+    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
+        assert_true(count < BASIS + MOST_WORDS);
+        list[count++] = word;
+    }
+    return train_config_read(NULL, list, count, config, &err);
+}
+
+static struct train_config config_of(const char *words) {
+    struct train_config config;
+    if (read_words(words, &config) != STATUS_OK) fail_msg("%s: %s", words, err.message);
+    return config;
+}
+
+static enum status read_text(const char *text, struct train_config *config) {
+    char path[256];
+    outputs_write(folder, "run.yaml", text);
+    snprintf(path, sizeof path, "%s/run.yaml", folder);
+    return train_config_read(path, NULL, 0, config, &err);
+}
+
+static struct train_config config_of_text(const char *text) {
+    struct train_config config;
+    if (read_text(text, &config) != STATUS_OK) fail_msg("%s: %s", text, err.message);
+    return config;
+}
+
+/* ---- Defaults ---------------------------------------------------------------------------------------- */
+
+/* Those of LLaMA-Factory and Hugging Face, where the file says nothing. */
+static void test_defaults(void **state) {
+    (void)state;
+    struct train_config config = config_of("");
+    assert_int_equal(config.stage, TRAIN_STAGE_SFT);
+    assert_string_equal(config.notes, "");
+    assert_string_equal(config.dataset_dir, "data");
+    assert_string_equal(config.media_dir, "data");
+    assert_true(config.freeze_vision_tower && config.freeze_multi_modal_projector);
+    assert_false(config.freeze_language_model);
+    assert_true(config.gradient_checkpointing);
+    assert_int_equal(config.activation_memory, -1);
+    assert_int_equal(config.vision_cache_memory, INT64_C(1) << 30);
+    assert_int_equal(config.cutoff_len, 2048);
+    assert_true(config.max_samples == INT64_MAX);
+    assert_int_equal(config.max_steps, -1);
+    assert_true(config.learning_rate == 5e-5 && config.min_lr == 0 && config.weight_decay == 0);
+    assert_true(config.adam_beta1 == 0.9 && config.adam_beta2 == 0.999 && config.adam_epsilon == 1e-8);
+    assert_true(config.max_grad_norm == 1 && config.num_train_epochs == 3);
+    assert_int_equal(config.seed, 42);
+    assert_int_equal(config.data_seed, 42);
+    assert_int_equal(config.save_dtype, DTYPE_F32);
+    assert_int_equal(config.resume, TRAIN_RESUME_ANY);
+    assert_int_equal(config.eval_strategy, TRAIN_NEVER);
+    assert_true(config.tensorboard);
+    train_config_free(&config);
+}
+
+/* ---- Files ------------------------------------------------------------------------------------------- */
+
+static const char head[] = "model_name_or_path: model\ndataset: a, b\noutput_dir: out\n";
+
+static struct train_config config_behind(const char *text) {
+    char whole[1024];
+    snprintf(whole, sizeof whole, "%s%s", head, text);
+    return config_of_text(whole);
+}
+
+/* Comments, null, numbers with exponents, sections, lists, maps as text. */
+static void test_yaml(void **state) {
+    (void)state;
+    struct train_config config =
+        config_behind("# a comment\nlearning_rate: 5.0e-5 # behind\nresume_from_checkpoint: null\n"
+                      "train:\n  optimizer:\n    adam_beta2: 0.95\n  warmup_ratio: 0.1\n"
+                      "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: '{\"min_lr\": 1e-6}'\n"
+                      "eval_dataset: [c, d]\nbf16: True\nuse_audio_in_video: False\nmax_samples: null\n"
+                      "vision_cache_memory: 1.5 GB\n");
+    assert_int_equal(config.datasets.count, 2);
+    assert_string_equal(config.datasets.names[1], "b");
+    assert_int_equal(config.eval_datasets.count, 2);
+    assert_string_equal(config.eval_datasets.names[0], "c");
+    assert_true(config.learning_rate == 5e-5 && config.adam_beta2 == 0.95 && config.warmup_ratio == 0.1);
+    assert_true(config.min_lr == 1e-6);
+    assert_true(config.bf16);
+    assert_int_equal(config.save_dtype, DTYPE_BF16);
+    assert_int_equal(config.resume, TRAIN_RESUME_ANY);
+    assert_true(config.max_samples == INT64_MAX);
+    assert_int_equal(config.vision_cache_memory, 1500000000);
+    train_config_free(&config);
+}
+
+static void test_yaml_errors(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"a: [1\n", "run.yaml:"},
+        {"- a\n- b\n", "not made of lines 'key: value'"},
+        {"bf16: true\nbf16: false\n", "run.yaml:2: key 'bf16' stands there twice, first in line 1"},
+        {"evaluation_strategy: no\neval_strategy: no\n", "run.yaml:2: eval_strategy: it was given before"},
+        {"seed: 1\nlearning_rte: 1\n",
+         "run.yaml:2: unknown key 'learning_rte' (did you mean 'learning_rate'?)"},
+        {"zzzzqqqq: 1\n", "run.yaml:1: unknown key 'zzzzqqqq' (vs2-train --help-keys lists them all)"},
+        {"\n\nlearning_rate: quick\n", "run.yaml:3: learning_rate: 'quick' is not a number"},
+        {"cutoff_len: 1.5\n", "run.yaml:1: cutoff_len: '1.5' is not a whole number"},
+        {"cutoff_len: 4\n", "run.yaml:1: cutoff_len: 4 is out of range"},
+        {"bf16: perhaps\n", "run.yaml:1: bf16: 'perhaps' is neither true nor false"},
+        {"save_steps: 1.5\n", "run.yaml:1: save_steps: '1.5' is neither a number of steps nor a share"},
+        {"vision_cache_memory: 3 apples\n", "'3 apples' is not a size such as 2GiB"},
+        {"lr_scheduler_type: step\n", "run.yaml:1: lr_scheduler_type: 'step' is none of "},
+        {"dataset: [a, '']\n", "run.yaml:1: dataset: a name is empty"},
+        {"lr_scheduler_kwargs: 3\n", "run.yaml:1: lr_scheduler_kwargs: a map is wanted"},
+        {"finetuning_type: lora\n", "run.yaml:1: finetuning_type: "},
+        {"quantization_bit: 4\n", "run.yaml:1: quantization_bit: "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct train_config config;
+        assert_int_equal(read_text(cases[i].text, &config), STATUS_USAGE);
+        if (!strstr(err.message, cases[i].message)) fail_msg("%s: %s", cases[i].text, err.message);
+    }
+}
+
+static void test_missing_file(void **state) {
+    (void)state;
+    struct train_config config;
+    assert_int_equal(train_config_read("/nowhere/run.yaml", NULL, 0, &config, &err), STATUS_FAILED);
+    assert_non_null(strstr(err.message, "/nowhere/run.yaml"));
+}
+
+/* Keys without a meaning here are named in one line, however many. */
+static void test_ignored(void **state) {
+    (void)state;
+    struct train_config config =
+        config_of("trust_remote_code=true overwrite_cache=true ddp_timeout=180000000");
+    assert_string_equal(config.notes, "these keys have no meaning here: trust_remote_code, overwrite_cache, "
+                                      "ddp_timeout\n");
+    train_config_free(&config);
+}
+
+/* ---- What keys say together -------------------------------------------------------------------------- */
+
+static void test_contradictions(void **state) {
+    (void)state;
+    static const struct {
+        const char *words, *message;
+    } cases[] = {
+        {"dataset=None", "'dataset': a data set of data/dataset_info.json must be named"},
+        {"use_cpu=true device=cuda", "'use_cpu': it contradicts device: cuda"},
+        {"freeze_language_model=true", "'freeze_language_model': vision tower, projector and language model "
+                                       "are all frozen"},
+        {"image_max_pixels=1000 image_min_pixels=2000", "'image_max_pixels': it is below image_min_pixels"},
+        {"video_max_pixels=1000 video_min_pixels=2000", "'video_max_pixels': it is below video_min_pixels"},
+        {"mask_history=true train_on_prompt=true", "'mask_history': it contradicts train_on_prompt"},
+        {"gradient_checkpointing=false activation_memory=1GiB", "'activation_memory': without"},
+        {"disable_gradient_checkpointing=true activation_memory=1GiB", "'activation_memory': without"},
+        {"freeze_vision_tower=false vision_cache_dir=x", "'vision_cache_dir': features of a vision tower"},
+        {"freeze_vision_tower=false vision_cache_memory=1GiB", "'vision_cache_memory': features of a vision"},
+        {"lr_scheduler_kwargs.min_lr=1e-6", "'lr_scheduler_kwargs.min_lr': it belongs to"},
+        {"lr_scheduler_kwargs.min_lr_rate=0.1", "'lr_scheduler_kwargs.min_lr_rate': it belongs to"},
+        {"lr_scheduler_type=cosine_with_min_lr", "'lr_scheduler_type': cosine_with_min_lr wants"},
+        {"lr_scheduler_type=cosine_with_min_lr lr_scheduler_kwargs.min_lr=1e-6 "
+         "lr_scheduler_kwargs.min_lr_rate=0.1",
+         "'lr_scheduler_kwargs.min_lr_rate': it and min_lr are given"},
+        {"lr_scheduler_type=cosine_with_min_lr learning_rate=1e-5 lr_scheduler_kwargs.min_lr=1e-4",
+         "'lr_scheduler_kwargs.min_lr': it is above learning_rate"},
+        {"resume_from_checkpoint=/nowhere/checkpoint-3", "/nowhere/checkpoint-3: No such file"},
+        {"report_to=paper", "'report_to': 'paper' is neither tensorboard nor none"},
+        {"val_size=2.5", "'val_size': 2.5 is neither a share"},
+        {"val_size=0.1 eval_dataset=other", "'val_size': eval_dataset is given as well"},
+        {"eval_strategy=steps", "'eval_strategy': there is nothing to evaluate on"},
+        {"eval_steps=5", "'eval_steps': there is nothing to evaluate on"},
+        {"do_eval=true", "'do_eval': there is nothing to evaluate on"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct train_config config;
+        assert_int_equal(read_words(cases[i].words, &config), STATUS_USAGE);
+        if (!strstr(err.message, cases[i].message)) fail_msg("%s: %s", cases[i].words, err.message);
+    }
+}
+
+static void test_required(void **state) {
+    (void)state;
+    static const char *const names[] = {"model_name_or_path", "dataset", "output_dir"};
+    for (size_t left_out = 0; left_out < BASIS; left_out++) {
+        const char *words[BASIS];
+        size_t count = 0;
+        struct train_config config;
+        for (size_t i = 0; i < BASIS; i++)
+            if (i != left_out) words[count++] = basis[i];
+        assert_int_equal(train_config_read(NULL, words, count, &config, &err), STATUS_USAGE);
+        assert_memory_equal(err.message, names[left_out], strlen(names[left_out]));
+    }
+}
+
+static void test_together(void **state) {
+    (void)state;
+    struct train_config config =
+        config_of("neat_packing=true freeze_vision_tower=false data_seed=7 max_steps=0 "
+                  "bf16=true save_dtype=f32 dataset_dir=sets");
+    assert_true(config.packing);
+    assert_int_equal(config.vision_cache_memory, 0);
+    assert_int_equal(config.data_seed, 7);
+    assert_int_equal(config.max_steps, -1);
+    assert_int_equal(config.save_dtype, DTYPE_F32);
+    assert_string_equal(config.media_dir, "sets");
+    train_config_free(&config);
+
+    config = config_of("lr_scheduler_type=cosine_with_min_lr learning_rate=1e-4 "
+                       "lr_scheduler_kwargs={min_lr_rate:\t0.1}");
+    assert_true(config.min_lr == 0.1 * 1e-4);
+    train_config_free(&config);
+
+    config = config_of("val_size=0.1 eval_steps=5 report_to=wandb,none");
+    assert_int_equal(config.eval_strategy, TRAIN_EVERY_STEPS);
+    assert_false(config.tensorboard);
+    assert_string_equal(config.notes, "report_to: nothing goes to wandb; the log is in output_dir\n");
+    train_config_free(&config);
+
+    config = config_of("val_size=0.1");
+    assert_non_null(strstr(config.notes, "set apart, but never evaluated"));
+    train_config_free(&config);
+}
+
+/* A word wins over the file, the later word over the earlier. */
+static void test_words_win(void **state) {
+    (void)state;
+    struct train_config config;
+    char path[256];
+    const char *const words[] = {"seed=2", "seed=3", "run.optimizer.weight_decay=0.5"};
+    outputs_write(folder, "run.yaml", "model_name_or_path: m\ndataset: d\noutput_dir: o\nseed: 1\n");
+    snprintf(path, sizeof path, "%s/run.yaml", folder);
+    assert_int_equal(train_config_read(path, words, 3, &config, &err), STATUS_OK);
+    assert_int_equal(config.seed, 3);
+    assert_true(config.weight_decay == 0.5);
+    train_config_free(&config);
+}
+
+static void test_resume(void **state) {
+    (void)state;
+    static const struct {
+        const char *words;
+        int resume;
+    } cases[] = {
+        {"", TRAIN_RESUME_ANY},
+        {"overwrite_output_dir=true", TRAIN_RESUME_NEVER},
+        {"resume_from_checkpoint=true", TRAIN_RESUME_NEWEST},
+        {"overwrite_output_dir=true resume_from_checkpoint=true", TRAIN_RESUME_NEWEST},
+        {"resume_from_checkpoint=false", TRAIN_RESUME_NEVER},
+        {"resume_from_checkpoint=null", TRAIN_RESUME_ANY},
+        {"resume_from_checkpoint=/tmp", TRAIN_RESUME_FOLDER},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct train_config config = config_of(cases[i].words);
+        if (config.resume != cases[i].resume) fail_msg("%s: %d", cases[i].words, config.resume);
+        if (config.resume == TRAIN_RESUME_FOLDER) assert_string_equal(config.resume_folder, "/tmp");
+        train_config_free(&config);
+    }
+}
+
+/* The stage of a DeepSpeed file: from its JSON, or from its name where it is not there. */
+static void test_deepspeed(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int64_t stage;
+        const char *note;
+    } cases[] = {
+        {"examples/deepspeed/ds_z3_config.json", 3, "by its name it is ZeRO stage 3"},
+        {"ds_z2_offload_config.json", 2, "by its name it is ZeRO stage 2"},
+        {"scripts/zero3.json", 3, "by its name it is ZeRO stage 3"},
+        {"zero_stage-1.json", 1, "by its name it is ZeRO stage 1"},
+        {"nothing.json", 0, "its name tells no ZeRO stage"},
+        {"z37.json", 0, "its name tells no ZeRO stage"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char words[128];
+        snprintf(words, sizeof words, "deepspeed=/nowhere/%s", cases[i].name);
+        struct train_config config = config_of(words);
+        assert_int_equal(config.zero_stage, cases[i].stage);
+        if (!strstr(config.notes, cases[i].note)) fail_msg("%s: %s", cases[i].name, config.notes);
+        train_config_free(&config);
+    }
+}
+
+static void test_deepspeed_file(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *message; /* NULL: stage 2 */
+    } cases[] = {
+        {"{\"zero_optimization\": {\"stage\": 2}}", NULL},
+        {"{\"zero_optimization\": {\"stage\": 5}}", "stage"},
+        {"{\"zero_optimization\": 2}", "not a DeepSpeed configuration"},
+        {"[]", "not a DeepSpeed configuration"},
+        {"{", "ds_z3.json"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char words[256];
+        struct train_config config;
+        outputs_write(folder, "ds_z3.json", cases[i].text);
+        snprintf(words, sizeof words, "deepspeed=%s/ds_z3.json", folder);
+        enum status status = read_words(words, &config);
+        assert_int_equal(status, cases[i].message ? STATUS_USAGE : STATUS_OK);
+        if (status == STATUS_OK) {
+            assert_int_equal(config.zero_stage, 2);
+            train_config_free(&config);
+        } else if (!strstr(err.message, cases[i].message)) {
+            fail_msg("%s: %s", cases[i].text, err.message);
+        }
+    }
+}
+
+/* ---- Counts ------------------------------------------------------------------------------------------ */
+
+static void test_steps(void **state) {
+    (void)state;
+    struct train_config config = config_of("per_device_train_batch_size=2 gradient_accumulation_steps=4");
+    assert_int_equal(train_total_steps(&config, 17), 9); /* 3 epochs of 9 batches in 3 steps */
+    assert_int_equal(train_total_steps(&config, 1), 3);
+    config.num_train_epochs = 0.5;
+    assert_int_equal(train_total_steps(&config, 17), 2);
+    config.max_steps = 100;
+    assert_int_equal(train_total_steps(&config, 17), 100);
+    train_config_free(&config);
+    assert_int_equal(train_interval(25, 10), 25);
+    assert_int_equal(train_interval(0.25, 10), 3);
+    assert_int_equal(train_interval(0.001, 10), 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_yaml_errors), cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_ignored),     cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_required),    cmocka_unit_test(test_together),
+        cmocka_unit_test(test_words_win),   cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_deepspeed),   cmocka_unit_test(test_deepspeed_file),
+        cmocka_unit_test(test_steps),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
