@@ -108,9 +108,13 @@ static int64_t divide_up(int64_t a, int64_t b) {
     return a / b + (a % b != 0);
 }
 
-int64_t train_total_steps(const struct train_config *config, int64_t samples) {
-    if (config->max_steps > 0) return config->max_steps;
+int64_t train_epoch_steps(const struct train_config *config, int64_t samples) {
     int64_t batches = divide_up(samples, config->per_device_train_batch_size);
     int64_t steps = divide_up(batches, config->gradient_accumulation_steps);
-    return (int64_t)ceil(config->num_train_epochs * (double)(steps > 1 ? steps : 1));
+    return steps > 1 ? steps : 1;
+}
+
+int64_t train_total_steps(const struct train_config *config, int64_t epoch_steps) {
+    if (config->max_steps > 0) return config->max_steps;
+    return (int64_t)ceil(config->num_train_epochs * (double)epoch_steps);
 }

@@ -123,9 +123,11 @@ bool train_config_knows(const char *name);
 /* Steps between two times of logging, saving or evaluating in a run of `total` steps. */
 int64_t train_interval(double steps, int64_t total);
 
-/* Optimizer steps of a run over `samples` samples (packed sequences when packing) an epoch, as Hugging Face's
- * Trainer counts them: ceil(epochs * max(1, ceil(ceil(samples / batch) / gradient_accumulation_steps))), or
- * max_steps. */
-int64_t train_total_steps(const struct train_config *config, int64_t samples);
+/* Optimizer steps of an epoch over `samples` samples (packed sequences when packing), as Hugging Face's
+ * Trainer counts them: max(1, ceil(ceil(samples / batch) / gradient_accumulation_steps)). */
+int64_t train_epoch_steps(const struct train_config *config, int64_t samples);
+
+/* Optimizer steps of a run: ceil(num_train_epochs * epoch_steps), or max_steps. */
+int64_t train_total_steps(const struct train_config *config, int64_t epoch_steps);
 
 #endif

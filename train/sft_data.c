@@ -74,18 +74,18 @@ static enum status measure_rows(const struct dataset *dataset, const struct trai
     return failed ? error_set(err, "out of memory for measuring the rows") : STATUS_OK;
 }
 
-static enum status list_skips(struct sft_data *data, const struct dataset *dataset,
+static enum status list_skips(struct skipped *skipped, const struct dataset *dataset,
                               const struct measure *measures, struct error *err) {
     for (int64_t i = 0; i < dataset_skip_count(dataset); i++) {
         const struct dataset_skip *skip = dataset_skip(dataset, i);
-        if (skipped_add(&data->skipped, skip->place, skip->reason, err) != STATUS_OK) return STATUS_FAILED;
+        if (skipped_add(skipped, skip->place, skip->reason, err) != STATUS_OK) return STATUS_FAILED;
     }
     for (int64_t i = 0; i < dataset_count(dataset); i++) {
         if (!measures[i].problem) continue;
-        if (skipped_add(&data->skipped, dataset_place(dataset, i), measures[i].problem, err) != STATUS_OK)
+        if (skipped_add(skipped, dataset_place(dataset, i), measures[i].problem, err) != STATUS_OK)
             return STATUS_FAILED;
     }
-    data->all_rows += dataset_count(dataset) + dataset_skip_count(dataset);
+    skipped->all_rows += dataset_count(dataset) + dataset_skip_count(dataset);
     return STATUS_OK;
 }
 
@@ -161,7 +161,7 @@ static void free_measures(struct measure *measures, int64_t count) {
 
 /* Measures the data set and makes its training set, and its evaluation set when val_size is above 0; all of
  * it is for evaluation when `train` is NULL. */
-static enum status take_dataset(struct sft_data *data, const struct dataset *dataset, struct sft_set *train,
+static enum status take_dataset(struct skipped *skipped, const struct dataset *dataset, struct sft_set *train,
                                 struct sft_set *eval, const struct train_config *config,
                                 const struct sample_options *encoding, struct watcher watcher,
                                 struct error *err) {
@@ -170,7 +170,7 @@ static enum status take_dataset(struct sft_data *data, const struct dataset *dat
     struct order_split split = {0};
     enum status status = measures ? STATUS_OK : STATUS_FAILED;
     if (status == STATUS_OK) status = measure_rows(dataset, config, encoding, measures, watcher, err);
-    if (status == STATUS_OK) status = list_skips(data, dataset, measures, err);
+    if (status == STATUS_OK) status = list_skips(skipped, dataset, measures, err);
     if (status == STATUS_OK && !train) {
         status = make_set(eval, dataset, measures, NULL, count, config, err);
     } else if (status == STATUS_OK) {
@@ -186,25 +186,25 @@ static enum status take_dataset(struct sft_data *data, const struct dataset *dat
 }
 
 enum status sft_data_open(struct sft_data *data, const struct train_config *config,
-                          const struct sample_options *encoding,
+                          const struct sample_options *encoding, struct skipped *skipped,
                           void (*progress)(void *context, int64_t done, int64_t total), void *context,
                           struct error *err) {
     *data = (struct sft_data){0};
     const struct watcher watcher = {progress, context};
     enum status status = open_dataset(config, &config->datasets, &data->dataset, err);
     if (status == STATUS_OK)
-        status = take_dataset(data, data->dataset, &data->train, &data->eval, config, encoding, watcher, err);
+        status =
+            take_dataset(skipped, data->dataset, &data->train, &data->eval, config, encoding, watcher, err);
     if (status == STATUS_OK && config->eval_datasets.count > 0) {
         status = open_dataset(config, &config->eval_datasets, &data->eval_dataset, err);
         if (status == STATUS_OK)
             status =
-                take_dataset(data, data->eval_dataset, NULL, &data->eval, config, encoding, watcher, err);
+                take_dataset(skipped, data->eval_dataset, NULL, &data->eval, config, encoding, watcher, err);
     }
-    if (status == STATUS_OK)
-        status = skipped_check(&data->skipped, data->all_rows, config->max_skipped_ratio, err);
+    if (status == STATUS_OK) status = skipped_check(skipped, config->max_skipped_ratio, err);
     if (status == STATUS_OK && data->train.group_count == 0)
         status = error_set(err, "no row of the data set can be trained on; the first: %s",
-                           data->skipped.count > 0 ? data->skipped.rows[0].reason : "there is none");
+                           skipped->count > 0 ? skipped->rows[0].reason : "there is none");
     return status;
 }
 
@@ -216,7 +216,6 @@ static void set_free(struct sft_set *set) {
 void sft_data_close(struct sft_data *data) {
     set_free(&data->train);
     set_free(&data->eval);
-    skipped_free(&data->skipped);
     dataset_close(data->dataset);
     dataset_close(data->eval_dataset);
     *data = (struct sft_data){0};

@@ -19,15 +19,13 @@ struct sft_set {
 struct sft_data {
     struct dataset *dataset, *eval_dataset; /* the latter NULL: none named */
     struct sft_set train, eval;             /* eval.group_count 0: nothing to evaluate on */
-    struct skipped skipped;
-    int64_t all_rows; /* good and skipped */
 };
 
 /* Reads the data sets, measures every row on preprocessing_num_workers threads without decoding videos,
- * leaves out those that cannot be used, splits off val_size and packs. `progress` is called now and then, or
- * NULL. Too many skipped rows, or none left, are errors; sft_data_close also after a failure. */
+ * lists those that cannot be used in `skipped`, splits off val_size and packs. `progress` is called now and
+ * then, or NULL. Too many skipped rows, or none left, are errors; sft_data_close also after a failure. */
 enum status sft_data_open(struct sft_data *data, const struct train_config *config,
-                          const struct sample_options *encoding,
+                          const struct sample_options *encoding, struct skipped *skipped,
                           void (*progress)(void *context, int64_t done, int64_t total), void *context,
                           struct error *err);
 void sft_data_close(struct sft_data *data);

@@ -70,14 +70,14 @@ enum status skipped_write(const struct skipped *skipped, const char *folder, str
     return status;
 }
 
-enum status skipped_check(const struct skipped *skipped, int64_t all, double ratio, struct error *err) {
-    if ((double)skipped->count <= ratio * (double)all) return STATUS_OK;
+enum status skipped_check(const struct skipped *skipped, double ratio, struct error *err) {
+    if ((double)skipped->count <= ratio * (double)skipped->all_rows) return STATUS_OK;
     const struct skipped_row *first = &skipped->rows[0];
     return error_set(err,
                      "%zu of %lld rows cannot be used, more than max_skipped_ratio %g allows; the first is "
                      "%s row %lld: %s (all are in %s)",
-                     skipped->count, (long long)all, ratio, first->dataset, (long long)first->number,
-                     first->reason, file_name);
+                     skipped->count, (long long)skipped->all_rows, ratio, first->dataset,
+                     (long long)first->number, first->reason, file_name);
 }
 
 json_t *skipped_save(const struct skipped *skipped) {

@@ -18,6 +18,7 @@ struct skipped_row {
 struct skipped {
     struct skipped_row *rows; /* each row once, with its first reason */
     size_t count, capacity;
+    int64_t all_rows; /* that were looked at, good and skipped; the caller counts them */
 };
 
 /* Adds copies, unless the row is listed. */
@@ -28,8 +29,8 @@ void skipped_free(struct skipped *skipped);
 /* Writes the list, whole or not at all; an empty list leaves no file. */
 enum status skipped_write(const struct skipped *skipped, const char *folder, struct error *err);
 
-/* An error that names the count and the first reason when more than `ratio` of `all` rows are skipped. */
-enum status skipped_check(const struct skipped *skipped, int64_t all, double ratio, struct error *err);
+/* An error that names the count and the first reason when more than `ratio` of all rows are skipped. */
+enum status skipped_check(const struct skipped *skipped, double ratio, struct error *err);
 
 /* To and from a checkpoint's state: skipped_load adds what is not listed. NULL when out of memory. */
 json_t *skipped_save(const struct skipped *skipped);

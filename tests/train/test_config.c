@@ -352,12 +352,13 @@ static void test_deepspeed_file(void **state) {
 static void test_steps(void **state) {
     (void)state;
     struct train_config config = config_of("per_device_train_batch_size=2 gradient_accumulation_steps=4");
-    assert_int_equal(train_total_steps(&config, 17), 9); /* 3 epochs of 9 batches in 3 steps */
-    assert_int_equal(train_total_steps(&config, 1), 3);
+    assert_int_equal(train_total_steps(&config, train_epoch_steps(&config, 17)),
+                     9); /* 3 epochs of 9 batches in 3 steps */
+    assert_int_equal(train_total_steps(&config, train_epoch_steps(&config, 1)), 3);
     config.num_train_epochs = 0.5;
-    assert_int_equal(train_total_steps(&config, 17), 2);
+    assert_int_equal(train_total_steps(&config, train_epoch_steps(&config, 17)), 2);
     config.max_steps = 100;
-    assert_int_equal(train_total_steps(&config, 17), 100);
+    assert_int_equal(train_total_steps(&config, train_epoch_steps(&config, 17)), 100);
     train_config_free(&config);
     assert_int_equal(train_interval(25, 10), 25);
     assert_int_equal(train_interval(0.25, 10), 3);

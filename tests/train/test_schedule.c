@@ -61,7 +61,8 @@ static void runs_are_as_long_as_in_transformers(void **state) {
             .num_train_epochs = number(run, "num_train_epochs"),
             .max_steps = (int64_t)number(run, "max_steps"),
         };
-        int64_t total = train_total_steps(&config, (int64_t)number(run, "samples"));
+        int64_t epoch_steps = train_epoch_steps(&config, (int64_t)number(run, "samples"));
+        int64_t total = train_total_steps(&config, epoch_steps);
         assert_int_equal(total, number(run, "total"));
         assert_int_equal(
             schedule_warmup(total, (int64_t)number(run, "warmup_steps"), number(run, "warmup_ratio")),

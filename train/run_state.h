@@ -1,7 +1,7 @@
-/* What a checkpoint of an SFT run holds beside weights and moments, and how these come out of the optimizer
+/* What a checkpoint of a run holds beside weights and moments, and how these come out of the optimizer
  * and back. */
-#ifndef VS2_TRAIN_SFT_STATE_H
-#define VS2_TRAIN_SFT_STATE_H
+#ifndef VS2_TRAIN_RUN_STATE_H
+#define VS2_TRAIN_RUN_STATE_H
 
 #include "train/checkpoint.h"
 #include "train/config.h"
@@ -9,7 +9,7 @@
 #include "train/skipped.h"
 
 /* How far a run is: all that the next step depends on beside the parameters. */
-struct sft_position {
+struct run_position {
     int64_t step;         /* optimizer steps done, skipped ones counted */
     int64_t epoch;        /* epochs done */
     int64_t batch;        /* micro-batches done in this epoch */
@@ -23,19 +23,20 @@ struct sft_position {
 };
 
 /* JSON objects; NULL when out of memory. */
-json_t *sft_position_save(const struct sft_position *position, const struct skipped *skipped);
-enum status sft_position_load(struct sft_position *position, struct skipped *skipped, const json_t *state,
+json_t *run_position_save(const struct run_position *position, const struct skipped *skipped);
+enum status run_position_load(struct run_position *position, struct skipped *skipped, const json_t *state,
                               struct error *err);
 
-/* The settings that decide what the steps compute, under their keys: a run resumed with others would not be
- * the same run. `rows` and `groups` tell a data set that has changed. */
-json_t *sft_fingerprint(const struct train_config *config, int64_t rows, int64_t groups, int64_t tokens);
+/* The settings of every stage that decide what the steps compute, under their keys: a run resumed with others
+ * would not be the same run. NULL when out of memory. */
+json_t *run_fingerprint(const struct train_config *config);
+json_t *run_names_json(const struct train_names *names);
 
 /* The optimizer's tensors as the checkpoints read and write them. */
-struct checkpoint_reader sft_state_reader(struct optimizer *optimizer);
-struct checkpoint_sink sft_state_sink(struct optimizer *optimizer);
+struct checkpoint_reader run_state_reader(struct optimizer *optimizer);
+struct checkpoint_sink run_state_sink(struct optimizer *optimizer);
 
 /* Which of the optimizer's parameters are trained, for struct checkpoint_run; free() it. */
-bool *sft_trained(const struct optimizer *optimizer, struct error *err);
+bool *run_trained(const struct optimizer *optimizer, struct error *err);
 
 #endif

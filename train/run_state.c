@@ -1,4 +1,4 @@
-#include "train/sft_state.h"
+#include "train/run_state.h"
 
 #include <stdlib.h>
 
@@ -9,39 +9,39 @@ static const struct {
     const char *name;
     size_t offset;
 } whole_numbers[] = {
-    {"step", offsetof(struct sft_position, step)},
-    {"epoch", offsetof(struct sft_position, epoch)},
-    {"batch", offsetof(struct sft_position, batch)},
-    {"updates", offsetof(struct sft_position, updates)},
-    {"bad_steps", offsetof(struct sft_position, bad_steps)},
-    {"bad_in_a_row", offsetof(struct sft_position, bad_in_a_row)},
-    {"samples", offsetof(struct sft_position, samples)},
-    {"tokens", offsetof(struct sft_position, tokens)},
-    {"labels", offsetof(struct sft_position, labels)},
-    {"window_steps", offsetof(struct sft_position, window_steps)},
-    {"loss_steps", offsetof(struct sft_position, loss_steps)},
+    {"step", offsetof(struct run_position, step)},
+    {"epoch", offsetof(struct run_position, epoch)},
+    {"batch", offsetof(struct run_position, batch)},
+    {"updates", offsetof(struct run_position, updates)},
+    {"bad_steps", offsetof(struct run_position, bad_steps)},
+    {"bad_in_a_row", offsetof(struct run_position, bad_in_a_row)},
+    {"samples", offsetof(struct run_position, samples)},
+    {"tokens", offsetof(struct run_position, tokens)},
+    {"labels", offsetof(struct run_position, labels)},
+    {"window_steps", offsetof(struct run_position, window_steps)},
+    {"loss_steps", offsetof(struct run_position, loss_steps)},
 };
 static const struct {
     const char *name;
     size_t offset;
 } numbers[] = {
-    {"flops", offsetof(struct sft_position, flops)},
-    {"window_loss", offsetof(struct sft_position, window_loss)},
-    {"total_loss", offsetof(struct sft_position, total_loss)},
+    {"flops", offsetof(struct run_position, flops)},
+    {"window_loss", offsetof(struct run_position, window_loss)},
+    {"total_loss", offsetof(struct run_position, total_loss)},
 };
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
-static int64_t *whole_at(struct sft_position *position, size_t i) {
+static int64_t *whole_at(struct run_position *position, size_t i) {
     return (int64_t *)(void *)((char *)position + whole_numbers[i].offset);
 }
 
-static double *number_at(struct sft_position *position, size_t i) {
+static double *number_at(struct run_position *position, size_t i) {
     return (double *)(void *)((char *)position + numbers[i].offset);
 }
 
-json_t *sft_position_save(const struct sft_position *position, const struct skipped *skipped) {
-    struct sft_position copy = *position;
+json_t *run_position_save(const struct run_position *position, const struct skipped *skipped) {
+    struct run_position copy = *position;
     json_t *state = json_object();
     int failed = state == NULL;
     for (size_t i = 0; i < LENGTH(whole_numbers) && !failed; i++)
@@ -54,7 +54,7 @@ json_t *sft_position_save(const struct sft_position *position, const struct skip
     return NULL;
 }
 
-enum status sft_position_load(struct sft_position *position, struct skipped *skipped, const json_t *state,
+enum status run_position_load(struct run_position *position, struct skipped *skipped, const json_t *state,
                               struct error *err) {
     const char *place = "the checkpoint's state";
     for (size_t i = 0; i < LENGTH(whole_numbers); i++) {
@@ -69,43 +69,25 @@ enum status sft_position_load(struct sft_position *position, struct skipped *ski
     return skipped_load(skipped, json_object_get(state, "skipped"), err);
 }
 
-static json_t *names_json(const struct train_names *names) {
+json_t *run_names_json(const struct train_names *names) {
     json_t *list = json_array();
     for (int64_t i = 0; list && i < names->count; i++)
         json_array_append_new(list, json_string(names->names[i]));
     return list;
 }
 
-json_t *sft_fingerprint(const struct train_config *config, int64_t rows, int64_t groups, int64_t tokens) {
-    json_t *data = json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:b, s:b, s:b, s:b, s:I}", "dataset",
-                             names_json(&config->datasets), "rows of the data set", (json_int_t)rows,
-                             "sequences of the data set", (json_int_t)groups, "tokens of the data set",
-                             (json_int_t)tokens, "cutoff_len", (json_int_t)config->cutoff_len, "val_size",
-                             config->val_size, "mask_history", config->mask_history, "train_on_prompt",
-                             config->train_on_prompt, "packing", config->packing, "disable_shuffling",
-                             config->disable_shuffling, "data_seed", (json_int_t)config->data_seed);
-    json_t *visual = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:f}", "image_max_pixels", (json_int_t)config->image_max_pixels,
-        "image_min_pixels", (json_int_t)config->image_min_pixels, "video_max_pixels",
-        (json_int_t)config->video_max_pixels, "video_min_pixels", (json_int_t)config->video_min_pixels,
-        "video_maxlen", (json_int_t)config->video_maxlen, "video_fps", config->video_fps);
-    json_t *steps =
-        json_pack("{s:I, s:I, s:f, s:f, s:s, s:f, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:b}",
-                  "per_device_train_batch_size", (json_int_t)config->per_device_train_batch_size,
-                  "gradient_accumulation_steps", (json_int_t)config->gradient_accumulation_steps,
-                  "learning_rate", config->learning_rate, "min_lr", config->min_lr, "lr_scheduler_type",
-                  config->lr_scheduler_type, "warmup_ratio", config->warmup_ratio, "warmup_steps",
-                  (json_int_t)config->warmup_steps, "num_train_epochs", config->num_train_epochs, "max_steps",
-                  (json_int_t)config->max_steps, "weight_decay", config->weight_decay, "adam_beta1",
-                  config->adam_beta1, "adam_beta2", config->adam_beta2, "adam_epsilon", config->adam_epsilon,
-                  "max_grad_norm", config->max_grad_norm, "bf16", config->bf16);
-    bool failed = !data || !visual || !steps || json_object_update(data, visual) != 0 ||
-                  json_object_update(data, steps) != 0;
-    json_decref(visual);
-    json_decref(steps);
-    if (!failed) return data;
-    json_decref(data);
-    return NULL;
+json_t *run_fingerprint(const struct train_config *config) {
+    return json_pack(
+        "{s:I, s:I, s:f, s:f, s:s, s:f, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:b, s:f, s:b, s:I}",
+        "per_device_train_batch_size", (json_int_t)config->per_device_train_batch_size,
+        "gradient_accumulation_steps", (json_int_t)config->gradient_accumulation_steps, "learning_rate",
+        config->learning_rate, "min_lr", config->min_lr, "lr_scheduler_type", config->lr_scheduler_type,
+        "warmup_ratio", config->warmup_ratio, "warmup_steps", (json_int_t)config->warmup_steps,
+        "num_train_epochs", config->num_train_epochs, "max_steps", (json_int_t)config->max_steps,
+        "weight_decay", config->weight_decay, "adam_beta1", config->adam_beta1, "adam_beta2",
+        config->adam_beta2, "adam_epsilon", config->adam_epsilon, "max_grad_norm", config->max_grad_norm,
+        "bf16", config->bf16, "val_size", config->val_size, "disable_shuffling", config->disable_shuffling,
+        "data_seed", (json_int_t)config->data_seed);
 }
 
 /* ---- Tensors ----------------------------------------------------------------------------------------- */
@@ -146,15 +128,15 @@ static enum status write_elements(void *state, size_t index, enum checkpoint_par
     return STATUS_OK;
 }
 
-struct checkpoint_reader sft_state_reader(struct optimizer *optimizer) {
+struct checkpoint_reader run_state_reader(struct optimizer *optimizer) {
     return (struct checkpoint_reader){read_elements, optimizer};
 }
 
-struct checkpoint_sink sft_state_sink(struct optimizer *optimizer) {
+struct checkpoint_sink run_state_sink(struct optimizer *optimizer) {
     return (struct checkpoint_sink){write_elements, optimizer};
 }
 
-bool *sft_trained(const struct optimizer *optimizer, struct error *err) {
+bool *run_trained(const struct optimizer *optimizer, struct error *err) {
     bool *trained = memory_new(optimizer->parameter_count, sizeof *trained, "the list of parameters", err);
     if (!trained) return NULL;
     for (size_t i = 0; i < optimizer->count; i++)

@@ -1,0 +1,154 @@
+/* A training run: what every stage shares, from opening the model to saving it. A stage brings its data and
+ * its gradients; the run brings device, model, optimizer, schedule, log, progress, checkpoints and signals.
+ *
+ *     struct sft sft = {0};
+ *     const struct run_stage stage = {.context = &sft, .open_data = ..., .gradients = ..., ...};
+ *     status = train_run(&sft.run, config, &stage, err);
+ *
+ * A run goes through open_data, the model and the checkpoint to resume from, then steps: the stage's
+ * gradients, their norm, clipping, AdamW, log, evaluation, checkpoint. A step whose loss or gradient is no
+ * number is left out and counted; ten in a row end the run. SIGINT and SIGTERM end it after the step, with a
+ * checkpoint; a second one ends the process as it always does. */
+#ifndef VS2_TRAIN_RUN_H
+#define VS2_TRAIN_RUN_H
+
+#include "model/tokenizer.h"
+#include "train/log.h"
+#include "train/pass.h"
+#include "train/progress.h"
+#include "train/run_metrics.h"
+#include "train/run_state.h"
+#include "train/schedule.h"
+
+struct train_run;
+
+/* What a step was. The stage fills in the first part. */
+struct run_step {
+    double loss;  /* the step's mean loss */
+    double scale; /* of the gradients that were added up, to be their mean */
+    int64_t sequences, tokens, labels;
+    bool trained; /* false: there was nothing to train on, and no gradient */
+
+    double norm, learning_rate; /* NaN where nothing was trained */
+    bool updated;
+    double seconds, flops;
+};
+
+enum { RUN_EVALUATION_VALUES = 16 };
+
+/* What an evaluation found. */
+struct run_evaluation {
+    struct log_value values[RUN_EVALUATION_VALUES]; /* the first is the one that is told on stderr */
+    size_t count;
+    int64_t samples, batches;
+};
+
+/* What a stage brings. Members must be there unless they say what NULL means. */
+struct run_stage {
+    void *context;
+    const char *sample_name;  /* what evaluation counts: "sequences" */
+    const char *const *shown; /* metrics for the progress line, after the loss; ends with NULL. NULL: none */
+
+    /* Reads the data, before the model is opened, and calls run_schedule. */
+    enum status (*open_data)(void *context, struct error *err);
+
+    /* What needs the model, before a checkpoint is read; NULL: nothing does. */
+    enum status (*open)(void *context, struct error *err);
+
+    /* Says with a message what is going to be done. */
+    void (*announce)(const void *context);
+
+    /* The stage's own settings that decide what the steps compute, under their keys (run_fingerprint has
+     * those of all stages). NULL when out of memory. */
+    json_t *(*fingerprint)(const void *context);
+
+    /* Adds the gradients of one optimizer step, and moves run->position.batch and epoch on. */
+    enum status (*gradients)(void *context, struct run_step *step, struct error *err);
+
+    /* What a checkpoint keeps of the stage, and back; both NULL: nothing. save returns NULL when out of
+     * memory. */
+    json_t *(*save)(const void *context);
+    enum status (*load)(void *context, const json_t *saved, struct error *err);
+
+    /* Evaluates on what is held out; called only while run->evaluates. */
+    enum status (*evaluate)(void *context, struct run_evaluation *evaluation, struct error *err);
+
+    /* Frees what the stage holds, also after a failure to open it; the run is still there. */
+    void (*close)(void *context);
+};
+
+struct train_run {
+    const struct train_config *config;
+    const struct run_stage *stage;
+    char *folder; /* of the model trained from */
+    struct device device;
+    struct model model;
+    struct tokenizer *tokenizer;
+    struct vision_cache *cache; /* NULL: the tower is trained, or nothing is to be kept */
+    struct optimizer optimizer;
+    struct pass_runner *runner;
+    struct device_peak peak;
+    struct skipped skipped;
+    struct schedule schedule;
+    int64_t batches;                                            /* micro-batches an epoch */
+    int64_t total_steps, logging_steps, save_steps, eval_steps; /* 0: never */
+    bool evaluates; /* there is something held out; set by the stage */
+    struct run_position position;
+    struct run_metrics metrics; /* the stage adds to them; logged as means, in the order in which they came */
+
+    /* What it writes. */
+    struct progress *progress;
+    struct train_log *log;
+    struct checkpoint_run checkpoints;
+    struct checkpoint_writer *writer;
+    bool *trained;
+    json_t *fingerprint;
+    char *template;     /* of the query, kept with the model for vs2-score; set by the stage, or NULL */
+    int64_t saved_step; /* of the last checkpoint of this session */
+};
+
+/* Runs to the end, or to the end of the step after a signal, and saves. Log and progress go to stderr, the
+ * summary to stdout. */
+enum status train_run(struct train_run *run, const struct train_config *config, const struct run_stage *stage,
+                      struct error *err);
+
+/* ---- For stages -------------------------------------------------------------------------------------- */
+
+/* Opens the run as far as the data: what --dry-run needs. run_close also after a failure. */
+enum status run_open_data(struct train_run *run, const struct train_config *config,
+                          const struct run_stage *stage, struct error *err);
+void run_close(struct train_run *run);
+
+/* How long the run is, and when it logs, evaluates and saves: micro-batches and optimizer steps of an epoch.
+ */
+void run_schedule(struct train_run *run, int64_t batches, int64_t epoch_steps);
+
+/* What the configuration freezes, and the type it computes in. */
+struct freeze run_freeze(const struct train_config *config);
+enum dtype run_dtype(const struct train_config *config);
+
+/* Lists a row that could not be had, and says so; too many are an error. */
+enum status run_skip(struct train_run *run, struct row_place place, const char *reason, struct error *err);
+
+/* Shows how far reading the data is: context is the progress line. */
+void run_show_reading(void *progress, int64_t done, int64_t total);
+
+/* ---- Between the files of the run -------------------------------------------------------------------- */
+
+/* run_model.c: device, model, optimizer, and the cache of features. */
+enum status run_open_model(struct train_run *run, struct error *err);
+
+/* run_open.c: the checkpoint to go on from, the log, and the writer of checkpoints. */
+enum status run_open_outputs(struct train_run *run, struct error *err);
+
+/* run_step.c: one optimizer step; position moves on. */
+enum status run_take_step(struct train_run *run, struct run_step *step, struct error *err);
+
+/* run_save.c: the position as the log wants it; a checkpoint of it; the model in the output folder itself;
+ * and what a checkpoint's state.json says. */
+struct train_position run_at(const struct train_run *run);
+enum status run_save(struct train_run *run, struct error *err);
+enum status run_save_final(struct train_run *run, struct error *err);
+enum status run_load_state(struct train_run *run, const json_t *state, struct error *err);
+
+#endif

@@ -1,0 +1,78 @@
+/* The device, the model on it, the optimizer, and the cache of features. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/vision.h"
+#include "train/run.h"
+
+enum { PIECE_BYTES = 1 << 16 }; /* bytes of a tower's weights that are read at once */
+
+/* A hash of the frozen tower's weights: features of another tower must not come out of the cache's folder. */
+static enum status hash_tower(struct train_run *run, uint64_t *hash, struct error *err) {
+    unsigned char *piece = memory_new(PIECE_BYTES, 1, "the vision tower's weights", err);
+    enum status status = piece ? STATUS_OK : STATUS_FAILED;
+    *hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; status == STATUS_OK && i < run->optimizer.parameter_count; i++) {
+        const struct parameter *parameter = &run->optimizer.parameters[i];
+        if (strncmp(parameter->name, "model.visual.", 13) != 0) continue;
+        struct tensor whole = *parameter_tensor(&run->model, parameter);
+        struct tensor flat = tensor_reshape(whole, 1, whole.rows * whole.cols);
+        int64_t most = PIECE_BYTES / (int64_t)dtype_size(flat.dtype);
+        for (int64_t first = 0; status == STATUS_OK && first < flat.cols; first += most) {
+            int64_t count = flat.cols - first < most ? flat.cols - first : most;
+            struct tensor part = tensor_cols(flat, first, count);
+            part.stride = count;
+            status = device_read(&run->device, piece, part, err);
+            size_t bytes = (size_t)count * dtype_size(flat.dtype);
+            for (size_t b = 0; b < bytes; b += 2)
+                *hash = (*hash ^ (uint64_t)(piece[b] | piece[b + 1] << 8)) * 0x100000001b3u;
+        }
+    }
+    free(piece);
+    return status;
+}
+
+/* Features are kept when no part of tower and merger is trained. */
+static enum status make_cache(struct train_run *run, struct error *err) {
+    const struct train_config *config = run->config;
+    if (vision_is_trained(&run->optimizer.gradients)) return STATUS_OK;
+    if (config->vision_cache_memory == 0 && !config->vision_cache_dir) return STATUS_OK;
+    uint64_t hash = 0;
+    if (config->vision_cache_dir && hash_tower(run, &hash, err) != STATUS_OK) return STATUS_FAILED;
+    char tower[64];
+    snprintf(tower, sizeof tower, "%016llx %s", (unsigned long long)hash, dtype_name(run->model.compute));
+    run->cache = vision_cache_new((size_t)config->vision_cache_memory, config->vision_cache_dir, tower, err);
+    return run->cache ? STATUS_OK : STATUS_FAILED;
+}
+
+struct freeze run_freeze(const struct train_config *config) {
+    return (struct freeze){config->freeze_vision_tower, config->freeze_multi_modal_projector,
+                           config->freeze_language_model};
+}
+
+enum dtype run_dtype(const struct train_config *config) {
+    return config->bf16 ? DTYPE_BF16 : DTYPE_F32;
+}
+
+enum status run_open_model(struct train_run *run, struct error *err) {
+    const struct train_config *config = run->config;
+    const struct freeze freeze = run_freeze(config);
+    enum status status = device_open(config->device, &run->device, err);
+    if (status != STATUS_OK) return status;
+    status = model_open(run->folder, &run->device, run_dtype(config), &run->model, err);
+    if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, err);
+    if (status == STATUS_OK) status = make_cache(run, err);
+    if (status != STATUS_OK) return status;
+    const struct pass_settings settings = {
+        .model = &run->model,
+        .gradients = &run->optimizer.gradients,
+        .cache = run->cache,
+        .recompute = config->gradient_checkpointing,
+        .activation_bytes = config->activation_memory > 0 ? config->activation_memory : 0,
+    };
+    run->runner = pass_runner_new(&settings, err);
+    run->peak = device_measure(&run->device);
+    return run->runner ? STATUS_OK : STATUS_FAILED;
+}

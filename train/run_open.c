@@ -1,0 +1,177 @@
+/* Everything up to the first step of a run, and the end of it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/hub.h"
+#include "train/run.h"
+
+/* What a run that goes on from a checkpoint must share with it. */
+static json_t *fingerprint(const struct train_run *run) {
+    json_t *shared = run_fingerprint(run->config), *own = run->stage->fingerprint(run->stage->context);
+    bool merged = shared && own && json_object_update(shared, own) == 0;
+    json_decref(own);
+    if (merged) return shared;
+    json_decref(shared);
+    return NULL;
+}
+
+static enum status describe_checkpoints(struct train_run *run, struct error *err) {
+    const struct train_config *config = run->config;
+    run->trained = run_trained(&run->optimizer, err);
+    if (!run->trained) return STATUS_FAILED;
+    run->fingerprint = fingerprint(run);
+    if (!run->fingerprint) return error_set(err, "out of memory for the settings of a checkpoint");
+    run->checkpoints = (struct checkpoint_run){
+        .output_dir = config->output_dir,
+        .source = run->folder,
+        .config = &run->model.config,
+        .parameters = run->optimizer.parameters,
+        .trained = run->trained,
+        .count = run->optimizer.parameter_count,
+        .dtype = config->save_dtype,
+        .configuration = run->fingerprint,
+        .only_model = config->save_only_model,
+        .total_limit = config->save_total_limit,
+        .snapshot_limit = SIZE_MAX,
+        .reader = run_state_reader(&run->optimizer),
+    };
+    return STATUS_OK;
+}
+
+/* The folder to go on from, or NULL in *folder. */
+static enum status choose_resume(struct train_run *run, char **folder, struct error *err) {
+    const struct train_config *config = run->config;
+    *folder = NULL;
+    if (config->resume == TRAIN_RESUME_NEVER) return STATUS_OK;
+    if (config->resume == TRAIN_RESUME_FOLDER) {
+        *folder = memory_text(config->resume_folder, strlen(config->resume_folder), "a folder", err);
+        return *folder ? STATUS_OK : STATUS_FAILED;
+    }
+    struct text notes = {0};
+    enum status status = checkpoint_find(config->output_dir, folder, &notes, err);
+    if (notes.data) progress_message(run->progress, "%s", notes.data);
+    text_free(&notes);
+    if (status == STATUS_OK && !*folder && config->resume == TRAIN_RESUME_NEWEST)
+        status = error_usage(err, "%s: there is no complete checkpoint to resume from", config->output_dir);
+    return status;
+}
+
+static enum status load_checkpoint(struct train_run *run, const char *folder, struct error *err) {
+    struct checkpoint_resume resume;
+    enum status status = checkpoint_resume_open(folder, &run->checkpoints, &resume, err);
+    if (status != STATUS_OK) return status;
+    status = run_load_state(run, resume.state, err);
+    if (status == STATUS_OK) status = checkpoint_resume_read(&resume, run_state_sink(&run->optimizer), err);
+    if (status == STATUS_OK) {
+        optimizer_refresh(&run->optimizer);
+        run->optimizer.step = run->position.updates;
+        run->saved_step = run->position.step;
+        status = device_synchronize(&run->device, err);
+    }
+    checkpoint_resume_close(&resume);
+    if (status == STATUS_OK)
+        progress_message(run->progress, "resuming from %s, step %lld", folder, (long long)run->position.step);
+    return status;
+}
+
+enum status run_open_outputs(struct train_run *run, struct error *err) {
+    const struct train_config *config = run->config;
+    char *folder = NULL;
+    enum status status = checkpoint_clean(config->output_dir, err);
+    if (status == STATUS_OK) status = describe_checkpoints(run, err);
+    if (status == STATUS_OK) status = choose_resume(run, &folder, err);
+    if (status == STATUS_OK && folder) status = load_checkpoint(run, folder, err);
+    const struct train_log_settings settings = {
+        .output_dir = config->output_dir,
+        .max_steps = run->total_steps,
+        .logging_steps = run->logging_steps,
+        .save_steps = run->save_steps,
+        .eval_steps = run->eval_steps,
+        .train_batch_size = config->per_device_train_batch_size,
+        .num_train_epochs = config->num_train_epochs,
+        .tensorboard = config->tensorboard,
+        .plot_loss = config->plot_loss,
+    };
+    if (status == STATUS_OK) {
+        run->log = train_log_open(&settings, folder, err);
+        if (!run->log) status = STATUS_FAILED;
+    }
+    free(folder);
+    if (status == STATUS_OK) {
+        run->writer = checkpoint_writer_new(&run->checkpoints, err);
+        if (!run->writer) status = STATUS_FAILED;
+    }
+    if (status == STATUS_OK) status = skipped_write(&run->skipped, config->output_dir, err);
+    return status;
+}
+
+void run_schedule(struct train_run *run, int64_t batches, int64_t epoch_steps) {
+    const struct train_config *config = run->config;
+    run->batches = batches;
+    run->total_steps = train_total_steps(config, epoch_steps);
+    const struct {
+        int strategy;
+        double steps;
+        int64_t *to;
+    } intervals[] = {
+        {config->logging_strategy, config->logging_steps, &run->logging_steps},
+        {config->save_strategy, config->save_steps, &run->save_steps},
+        {config->eval_strategy, config->eval_steps, &run->eval_steps},
+    };
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++)
+        if (intervals[i].strategy != TRAIN_NEVER)
+            *intervals[i].to = intervals[i].strategy == TRAIN_EVERY_EPOCH
+                                   ? epoch_steps
+                                   : train_interval(intervals[i].steps, run->total_steps);
+    run->schedule = (struct schedule){
+        .kind = schedule_find(config->lr_scheduler_type),
+        .learning_rate = config->learning_rate,
+        .min_learning_rate = config->min_lr,
+        .steps = run->total_steps,
+        .warmup_steps = schedule_warmup(run->total_steps, config->warmup_steps, config->warmup_ratio),
+    };
+}
+
+void run_show_reading(void *progress, int64_t done, int64_t total) {
+    progress_show(progress, "reading rows", done, total, NULL, 0, done == total);
+}
+
+enum status run_skip(struct train_run *run, struct row_place place, const char *reason, struct error *err) {
+    progress_message(run->progress, "skipped %s row %lld: %s", place.name, (long long)place.number, reason);
+    enum status status = skipped_add(&run->skipped, place, reason, err);
+    if (status == STATUS_OK) status = skipped_write(&run->skipped, run->config->output_dir, err);
+    if (status == STATUS_OK) status = skipped_check(&run->skipped, run->config->max_skipped_ratio, err);
+    return status;
+}
+
+enum status run_open_data(struct train_run *run, const struct train_config *config,
+                          const struct run_stage *stage, struct error *err) {
+    *run = (struct train_run){.config = config, .stage = stage};
+    run->progress = progress_new(stderr, config->disable_tqdm, err);
+    if (!run->progress) return STATUS_FAILED;
+    run->folder = hub_find(config->model, err);
+    if (!run->folder) return STATUS_FAILED;
+    run->tokenizer = tokenizer_load(run->folder, err);
+    if (!run->tokenizer) return STATUS_FAILED;
+    return stage->open_data(stage->context, err);
+}
+
+void run_close(struct train_run *run) {
+    run->stage->close(run->stage->context);
+    checkpoint_writer_free(run->writer);
+    train_log_free(run->log);
+    json_decref(run->fingerprint);
+    free(run->trained);
+    pass_runner_free(run->runner);
+    vision_cache_free(run->cache);
+    if (run->optimizer.model) optimizer_close(&run->optimizer);
+    if (run->model.device) model_close(&run->model);
+    if (run->device.backend) device_close(&run->device);
+    skipped_free(&run->skipped);
+    run_metrics_free(&run->metrics);
+    tokenizer_free(run->tokenizer);
+    free(run->template);
+    free(run->folder);
+    progress_free(run->progress);
+}

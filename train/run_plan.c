@@ -1,0 +1,98 @@
+#include "train/run_plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const double run_plan_logits = 2.0 * (64 << 20), run_plan_ahead = (double)(1 << 30);
+
+/* Memory that programs can have without swapping, in bytes; 0 when the system does not say. */
+static double available_memory(void) {
+    char line[128];
+    long long kilobytes = 0;
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (!file) return 0;
+    while (kilobytes == 0 && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) != 1) kilobytes = 0;
+    fclose(file);
+    return 1024.0 * (double)kilobytes;
+}
+
+static void count_parameters(struct run_plan *plan, const struct parameter *parameters, size_t count,
+                             const struct freeze *freeze) {
+    for (size_t i = 0; i < count; i++) {
+        int64_t elements = parameters[i].rows * parameters[i].cols;
+        if (freeze_holds(freeze, &parameters[i])) {
+            enum dtype dtype = parameter_tensor(&plan->run->model, &parameters[i])->dtype;
+            plan->frozen += elements;
+            plan->frozen_bytes += (double)elements * (double)dtype_size(dtype);
+        } else {
+            plan->trained += elements;
+        }
+    }
+}
+
+enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct error *err) {
+    const struct freeze freeze = run_freeze(run->config);
+    *plan = (struct run_plan){.run = run};
+    enum status status = device_open(run->config->device, &run->device, err);
+    if (status == STATUS_OK)
+        status = model_open(run->folder, &run->device, run_dtype(run->config), &run->model, err);
+    if (status != STATUS_OK) return status;
+    size_t count;
+    struct parameter *parameters = parameters_list(&run->model.config, &count, err);
+    if (!parameters) return STATUS_FAILED;
+    count_parameters(plan, parameters, count, &freeze);
+    plan->trained_bytes = (double)optimizer_bytes(parameters, count, &freeze, run->model.compute);
+    free(parameters);
+    printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
+           run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));
+    return STATUS_OK;
+}
+
+void run_plan_skipped(const struct train_run *run) {
+    const struct skipped *skipped = &run->skipped;
+    printf("  skipped rows %zu\n", skipped->count);
+    for (size_t i = 0; i < skipped->count && i < 3; i++)
+        printf("    %s row %" PRId64 ": %s\n", skipped->rows[i].dataset, skipped->rows[i].number,
+               skipped->rows[i].reason);
+}
+
+void run_plan_steps(const struct train_run *run, const char *name) {
+    const struct train_config *config = run->config;
+    printf("steps\n");
+    printf("  %" PRId64 " steps of %" PRId64 " x %" PRId64 " %s, warm-up %" PRId64 ", learning rate %g, %s\n",
+           run->total_steps, config->gradient_accumulation_steps, config->per_device_train_batch_size, name,
+           run->schedule.warmup_steps, config->learning_rate, config->lr_scheduler_type);
+}
+
+double run_plan_activations(const struct train_run *run, int64_t tokens, int64_t wanted) {
+    const struct train_config *config = run->config;
+    int64_t layers = run->model.config.layers;
+    struct tape_depth depth = {.attention = layers, .whole = layers};
+    if (config->gradient_checkpointing)
+        depth = language_tape_depth(&run->model, tokens, wanted, 0,
+                                    config->activation_memory > 0 ? (size_t)config->activation_memory : 0);
+    return (double)language_tape_bytes(&run->model, tokens, wanted, depth);
+}
+
+void run_plan_memory(struct run_plan *plan) {
+    printf("memory\n");
+    run_plan_bytes(plan, "weights, moments, gradients (trained)", plan->trained_bytes);
+    run_plan_bytes(plan, "weights (frozen, mapped)", plan->frozen_bytes);
+}
+
+void run_plan_bytes(struct run_plan *plan, const char *what, double bytes) {
+    printf("  %-36s %10.3f GB\n", what, bytes / 1e9);
+    plan->total += bytes;
+}
+
+void run_plan_end(struct run_plan *plan) {
+    double available = available_memory();
+    if (!plan->run->config->save_only_model)
+        run_plan_bytes(plan, "a checkpoint while it is written", 12.0 * (double)plan->trained);
+    printf("  %-36s %10.3f GB\n", "all", plan->total / 1e9);
+    if (available > 0)
+        printf("  this machine has %.3f GB free: it %s\n", available / 1e9,
+               plan->total <= available ? "fits" : "DOES NOT FIT");
+}
