@@ -283,8 +283,20 @@ def make_shape(shape, folder):
     return errors
 
 
+def same_golden(a, b):
+    """Whether two machines' values agree: f32 in all but the last bits; bf16, where every machine rounds its sums
+    in an order of its own, at least as well as the committed bf16 agrees with the committed f32."""
+    def agree(key):
+        if "bf16" not in key:
+            return torch.allclose(a[key], b[key], rtol=0, atol=1e-4)
+        noise = (a[key] - a[key.replace("bf16.", "")]).square().mean()
+        return bool((a[key] - b[key]).square().mean() <= noise)
+
+    return a.keys() == b.keys() and all(map(agree, a))
+
+
 def check(made, committed):
-    """Compares every file; f32 numbers may differ in the last bits between machines."""
+    """Compares every file; returns how many differ."""
     bad = 0
     for file in sorted(committed.rglob("*")):
         if not file.is_file() or file.name == "README.md":
@@ -293,10 +305,7 @@ def check(made, committed):
         if file.parent.name != "golden":
             same = other.exists() and other.read_bytes() == file.read_bytes()
         else:
-            a, b = load_file(file), load_file(other)
-            same = a.keys() == b.keys() and all(
-                torch.allclose(a[k], b[k], rtol=0, atol=0.2 if "bf16" in k else 1e-4) for k in a
-            )
+            same = same_golden(load_file(file), load_file(other))
         if not same:
             bad += 1
             print(f"{file}: differs")
