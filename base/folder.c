@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -102,4 +103,20 @@ void folder_names_free(struct folder_names *list) {
     for (size_t i = 0; i < list->count; i++) free(list->names[i]);
     free(list->names);
     *list = (struct folder_names){0};
+}
+
+enum status folder_lock(const char *path, int *lock, struct error *err) {
+    *lock = -1;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return error_set(err, "%s: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        close(fd);
+        return error_set(err, "%s: another run is writing to this folder", path);
+    }
+    *lock = fd;
+    return STATUS_OK;
+}
+
+void folder_unlock(int lock) {
+    if (lock >= 0) close(lock);
 }

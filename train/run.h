@@ -97,6 +97,7 @@ struct train_run {
     struct run_metrics metrics; /* the stage adds to them; logged as means, in the order in which they came */
 
     /* What it writes. */
+    int lock; /* of the output folder; -1: not locked */
     struct progress *progress;
     struct train_log *log;
     struct checkpoint_run checkpoints;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/folder.h"
 #include "base/memory.h"
 #include "model/hub.h"
 #include "train/run.h"
@@ -78,7 +79,9 @@ static enum status load_checkpoint(struct train_run *run, const char *folder, st
 enum status run_open_outputs(struct train_run *run, struct error *err) {
     const struct train_config *config = run->config;
     char *folder = NULL;
-    enum status status = checkpoint_clean(config->output_dir, err);
+    enum status status = folder_make(config->output_dir, err);
+    if (status == STATUS_OK) status = folder_lock(config->output_dir, &run->lock, err);
+    if (status == STATUS_OK) status = checkpoint_clean(config->output_dir, err);
     if (status == STATUS_OK) status = describe_checkpoints(run, err);
     if (status == STATUS_OK) status = choose_resume(run, &folder, err);
     if (status == STATUS_OK && folder) status = load_checkpoint(run, folder, err);
@@ -147,7 +150,7 @@ enum status run_skip(struct train_run *run, struct row_place place, const char *
 
 enum status run_open_data(struct train_run *run, const struct train_config *config,
                           const struct run_stage *stage, struct error *err) {
-    *run = (struct train_run){.config = config, .stage = stage};
+    *run = (struct train_run){.config = config, .stage = stage, .lock = -1};
     run->progress = progress_new(stderr, config->disable_tqdm, err);
     if (!run->progress) return STATUS_FAILED;
     run->folder = hub_find(config->model, err);
@@ -174,4 +177,5 @@ void run_close(struct train_run *run) {
     free(run->template);
     free(run->folder);
     progress_free(run->progress);
+    folder_unlock(run->lock);
 }

@@ -136,10 +136,28 @@ static void json_is_written_exactly(void **state) {
     text_free(&text);
 }
 
+/* A second lock is refused while the first is held, and had when it is gone. */
+static void locked_once(void **state) {
+    (void)state;
+    struct error err;
+    int first, second;
+    assert_int_equal(folder_lock(base, &first, &err), STATUS_OK);
+    assert_int_equal(folder_lock(base, &second, &err), STATUS_FAILED);
+    assert_int_equal(second, -1);
+    assert_non_null(strstr(err.message, "another run is writing to this folder"));
+    folder_unlock(second);
+    folder_unlock(first);
+    assert_int_equal(folder_lock(base, &second, &err), STATUS_OK);
+    folder_unlock(second);
+    assert_int_equal(folder_lock("/nowhere/at/all", &first, &err), STATUS_FAILED);
+    assert_non_null(strstr(err.message, "/nowhere/at/all: No such file"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(made_listed_renamed_removed, make_base, remove_base),
         cmocka_unit_test_setup_teardown(records_are_appended, make_base, remove_base),
+        cmocka_unit_test_setup_teardown(locked_once, make_base, remove_base),
         cmocka_unit_test(checksums),
         cmocka_unit_test(json_is_written_exactly),
     };

@@ -45,6 +45,15 @@ echo "killed $kills times"
 same_run "$scratch/killed"
 [ -z "$(find "$scratch/killed" -maxdepth 1 -name '*.tmp-*' -o -maxdepth 1 -name '*.old-*')" ] || fail "leftovers of killed runs"
 
+# Two runs in one folder at once: the second one says so and leaves it alone.
+flock "$scratch/whole" sleep 20 &
+holder=$!
+while flock -n "$scratch/whole" true; do sleep 0.01; done
+if run "$scratch/whole" >/dev/null 2>"$scratch/err"; then fail "two runs in one folder"; fi
+kill "$(pgrep -P "$holder")" "$holder" 2>/dev/null || true
+wait "$holder" 2>/dev/null || true
+grep -q "whole: another run is writing to this folder" "$scratch/err" || { cat "$scratch/err"; fail "two runs in one folder: the error"; }
+
 # SIGTERM: the step is finished and saved, exit 0.
 "$train" "${settings[@]}" output_dir="$scratch/stopped" >"$scratch/out" 2>/dev/null &
 pid=$!
