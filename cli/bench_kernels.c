@@ -130,7 +130,7 @@ static void report(struct kernels *kernels, struct task *task, const char *name,
     printf("%s\n  {\"name\": \"%s\", \"shape\": \"%s\", \"seconds\": %.6g, \"gflops\": %.5g, "
            "\"gflops_of_peak\": %.3f, \"gbytes\": %.4g, \"gbytes_of_peak\": %.3f}",
            kernels->first ? "" : ",", name, shape, seconds, flops / seconds * 1e-9,
-           flops / seconds / kernels->peak.flops, bytes / seconds * 1e-9,
+           flops / seconds / device_peak_flops(&kernels->peak, kernels->dtype), bytes / seconds * 1e-9,
            bytes / seconds / kernels->peak.bytes);
     kernels->first = false;
     fflush(stdout);
@@ -402,10 +402,11 @@ static enum status run(const struct settings *settings, struct error *err) {
     arena_init(&kernels.arena, &kernels.device, 0);
     struct device_info info = device_describe(&kernels.device);
     kernels.peak = device_measure(&kernels.device);
-    printf("{\"device\": \"%s\", \"threads\": %d, \"native_bf16\": %s, \"dtype\": \"%s\", "
-           "\"peak_f32_gflops\": %.5g, \"peak_read_gbytes\": %.4g, \"kernels\": [",
-           info.name, info.threads, info.native_bf16 ? "true" : "false", dtype_name(kernels.dtype),
-           kernels.peak.flops * 1e-9, kernels.peak.bytes * 1e-9);
+    printf(
+        "{\"device\": \"%s\", \"threads\": %d, \"native_bf16\": %s, \"dtype\": \"%s\", "
+        "\"peak_f32_gflops\": %.5g, \"peak_bf16_gflops\": %.5g, \"peak_read_gbytes\": %.4g, \"kernels\": [",
+        info.name, info.threads, info.native_bf16 ? "true" : "false", dtype_name(kernels.dtype),
+        kernels.peak.flops * 1e-9, kernels.peak.bf16_flops * 1e-9, kernels.peak.bytes * 1e-9);
     bench_matmuls(&kernels, settings);
     bench_attention(&kernels, settings);
     bench_rows_of(&kernels, settings);

@@ -244,8 +244,8 @@ static void print(struct bench *bench) {
     print_part("decode", s.decode_seconds, s.decode);
     print_part("all", bench->seconds, all);
     struct device_peak peak = device_measure(&bench->device);
-    printf("\"peak\": {\"f32_flops_per_second\": %.4g, \"bytes_per_second\": %.4g}, ", peak.flops,
-           peak.bytes);
+    printf("\"peak\": {\"flops_per_second\": %.4g, \"bytes_per_second\": %.4g}, ",
+           device_peak_flops(&peak, bench->model.compute), peak.bytes);
     printf("\"decode_steps\": %" PRId64
            ", \"load_seconds\": %.6f, \"video_seconds\": %.6f, \"cache_bytes\": %" PRId64
            ", \"activation_bytes\": %" PRId64 ", \"peak_memory_bytes\": %zu}\n",

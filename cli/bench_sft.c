@@ -280,6 +280,7 @@ static void print(struct bench *bench, struct pass_statistics before) {
     struct device_info info = device_describe(&bench->device);
     struct device_peak peak = device_measure(&bench->device);
     double steps = (double)settings->steps, flops = (s.flops - before.flops) / steps;
+    double limit = device_peak_flops(&peak, dtypes[settings->dtype]);
     double tokens = (double)(s.tokens - before.tokens) / steps, seconds = bench->seconds / steps;
     printf("{\"device\": \"%s\", \"threads\": %d, \"dtype\": \"%s\", \"rows\": %" PRId64
            ", \"trained_parameters\": %" PRId64 ", \"tokens\": %.0f, \"labels\": %.0f, \"patches\": %.0f, "
@@ -294,12 +295,12 @@ static void print(struct bench *bench, struct pass_statistics before) {
     print_part("backward", s.seconds.backward - before.seconds.backward, steps);
     print_part("vision_backward", s.seconds.vision_backward - before.seconds.vision_backward, steps);
     printf("\"optimizer\": %.6f}, \"flops\": %.4g, \"flops_per_second\": %.4g, "
-           "\"peak\": {\"f32_flops_per_second\": %.4g, \"bytes_per_second\": %.4g}, \"mfu\": %.4f, "
+           "\"peak\": {\"flops_per_second\": %.4g, \"bytes_per_second\": %.4g}, \"mfu\": %.4f, "
            "\"first_loss\": %.6f, \"last_loss\": %.6f, \"load_seconds\": %.6f, \"activation_bytes\": %zu, "
            "\"peak_memory_bytes\": %zu}\n",
-           bench->optimizer_seconds / steps, flops, flops / seconds, peak.flops, peak.bytes,
-           peak.flops > 0 ? flops / seconds / peak.flops : 0, bench->first_loss, bench->last_loss,
-           bench->load_seconds, s.activation_peak, bench->peak_memory);
+           bench->optimizer_seconds / steps, flops, flops / seconds, limit, peak.bytes,
+           limit > 0 ? flops / seconds / limit : 0, bench->first_loss, bench->last_loss, bench->load_seconds,
+           s.activation_peak, bench->peak_memory);
 }
 
 static enum status measure(struct bench *bench, struct error *err) {

@@ -32,8 +32,9 @@ struct device_info {
 
 /* What it reaches at most, measured on the spot. */
 struct device_peak {
-    double flops; /* f32 operations a second, a multiply-add being two */
-    double bytes; /* read from memory in a second */
+    double flops;      /* f32 operations a second, a multiply-add being two */
+    double bf16_flops; /* of products of bf16; the same as f32's where there are no units for them */
+    double bytes;      /* read from memory in a second */
 };
 
 /* Opens a device by kind: "cpu", "guard" (the CPU with memory that is unreadable outside operations, for
@@ -42,6 +43,11 @@ enum status device_open(const char *kind, struct device *device, struct error *e
 void device_close(struct device *device);
 struct device_info device_describe(const struct device *device);
 struct device_peak device_measure(struct device *device); /* takes about a second; all zero when it cannot */
+
+/* The limit of products of that type. */
+static inline double device_peak_flops(const struct device_peak *peak, enum dtype dtype) {
+    return dtype == DTYPE_BF16 ? peak->bf16_flops : peak->flops;
+}
 
 /* Keeps the first failure; later ones are dropped. */
 void device_fail(struct device *device, const char *format, ...) __attribute__((format(printf, 2, 3)));

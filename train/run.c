@@ -42,7 +42,8 @@ static double peak_memory(void) {
 }
 
 static double model_flops_share(const struct train_run *run, const struct run_step *step) {
-    return run->peak.flops > 0 ? step->flops / step->seconds / run->peak.flops : NAN;
+    double peak = device_peak_flops(&run->peak, run->model.compute);
+    return peak > 0 ? step->flops / step->seconds / peak : NAN;
 }
 
 static void show_step(struct train_run *run, const struct run_step *step, double loss, bool logged) {

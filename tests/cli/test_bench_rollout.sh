@@ -23,7 +23,7 @@ expect() {
 rollout=("$build/vs2-bench" rollout --model "$folder/model" --data "$folder/rows.json" --media-dir "$folder")
 "${rollout[@]}" --num-samples 3 --new-tokens 5 --max-frames 2 --sequences 2 --dtype f32 >"$folder/out"
 for words in '"rows": 2' '"num_samples": 3' '"new_tokens": 30' '"dtype": "f32"' '"seconds": ' '"tokens_per_second": ' \
-  '"prompt_tokens": ' '"peak": {"f32_flops_per_second": ' '"peak_memory_bytes": '; do
+  '"prompt_tokens": ' '"peak": {"flops_per_second": ' '"peak_memory_bytes": '; do
   grep -qF "$words" "$folder/out" || fail "no $words in $(cat "$folder/out")"
 done
 
