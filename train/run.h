@@ -12,10 +12,10 @@
 #ifndef VS2_TRAIN_RUN_H
 #define VS2_TRAIN_RUN_H
 
+#include "base/progress.h"
 #include "model/tokenizer.h"
 #include "train/log.h"
 #include "train/pass.h"
-#include "train/progress.h"
 #include "train/run_metrics.h"
 #include "train/run_state.h"
 #include "train/schedule.h"

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "train/progress.h"
+#include "base/progress.h"
 
 static const struct progress_field fields[] = {
     {"epoch", PROGRESS_SHORT, 0.425}, {"loss", PROGRESS_NUMBER, 1.23456},   {"reward", PROGRESS_NUMBER, NAN},

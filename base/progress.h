@@ -1,7 +1,7 @@
 /* The progress line on stderr. On a terminal it is one line, rewritten and cut to the terminal's width;
  * elsewhere it is a plain line a logged step. Messages may come from any thread. */
-#ifndef VS2_TRAIN_PROGRESS_H
-#define VS2_TRAIN_PROGRESS_H
+#ifndef VS2_BASE_PROGRESS_H
+#define VS2_BASE_PROGRESS_H
 
 #include <stdbool.h>
 #include <stddef.h>
