@@ -248,7 +248,7 @@ static void run_rope(struct kernels *kernels, struct task *task) {
     rope_forward(&kernels->device, task->out, task->b, task->c, task->heads, false);
 }
 static void run_logprob(struct kernels *kernels, struct task *task) {
-    logprob_forward(&kernels->device, task->out, (struct tensor){0}, (struct tensor){0}, task->a, task->b);
+    logprob_forward(&kernels->device, task->out, (struct tensor){0}, (struct tensor){0}, task->a, task->b, 1);
 }
 static void run_attention(struct kernels *kernels, struct task *task) {
     const struct attention_segment all = {.queries = task->a.rows, .keys = task->a.rows, .causal = true};
@@ -275,7 +275,8 @@ static void run_sum_rows(struct kernels *kernels, struct task *task) {
     sum_rows(&kernels->device, task->out, task->a);
 }
 static void run_logprob_backward(struct kernels *kernels, struct task *task) {
-    logprob_backward(&kernels->device, task->a, task->out, task->a, task->out, task->b);
+    logprob_backward(&kernels->device, task->a, task->out, (struct tensor){0}, task->a, task->out, task->out,
+                     task->b, 1);
 }
 static void run_adamw(struct kernels *kernels, struct task *task) {
     const struct adamw_options options = {.learning_rate = 1e-6,

@@ -45,10 +45,10 @@ void language_logits(const struct model *model, struct tensor logits, struct ten
 
 /* The log-probability of a target token at each of many final states, some rows at a time so that there never
  * is a whole matrix of logits. target: i32 [1, rows], -1: none; logprob, and log_sum and entropy unless they
- * are no tensor: f32 [1, rows] (see logprob_forward). */
+ * are no tensor: f32 [1, rows], of softmax(scale * logits) (see logprob_forward). */
 void language_logprob(const struct model *model, struct arena *arena, struct tensor states,
                       struct tensor target, struct tensor logprob, struct tensor log_sum,
-                      struct tensor entropy);
+                      struct tensor entropy, float scale);
 
 /* ---- Training ----------------------------------------------------------------------------------------
  *
@@ -82,13 +82,17 @@ enum status language_tape_make(struct language_tape *tape, const struct model *m
                                int64_t count, int64_t wanted, struct tape_depth depth, struct error *err);
 void language_tape_free(struct language_tape *tape);
 
-/* A loss that is a function of log-probabilities of target tokens at the final states, with the derivative
- * of the loss by each of them (cross-entropy: -1 / labels): some rows at a time, so that there never is a
- * whole matrix of logits. */
+/* A loss that is a function of log-probabilities of target tokens at the final states, and maybe of
+ * entropies, with its derivative by each of them (cross-entropy: -1 / labels): some rows at a time, so that
+ * there never is a whole matrix of logits. */
 struct language_loss {
     struct tensor states;    /* [rows, hidden], as language_forward made them */
     struct tensor target;    /* i32 [1, rows], -1: none */
     struct tensor d_logprob; /* f32 [1, rows] */
+    struct tensor d_entropy; /* f32 [1, rows], or no tensor */
+    float scale;             /* of the logits: 1 / temperature */
+    bool known;              /* log_sum, and entropy with d_entropy, are given, as language_logprob made them;
+                                logprob is not set */
     /* results */
     struct tensor d_states;         /* [rows, hidden], may be states; or no tensor: not wanted */
     struct tensor logprob;          /* f32 [1, rows] */

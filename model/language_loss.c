@@ -22,7 +22,7 @@ void language_logits(const struct model *model, struct tensor logits, struct ten
 
 void language_logprob(const struct model *model, struct arena *arena, struct tensor states,
                       struct tensor target, struct tensor logprob, struct tensor log_sum,
-                      struct tensor entropy) {
+                      struct tensor entropy, float scale) {
     int64_t vocab = model->config.vocab;
     int64_t rows = part_rows(states.rows, LOGIT_BYTES, vocab * (int64_t)sizeof(float));
     for (int64_t first = 0; first < states.rows; first += rows) {
@@ -32,7 +32,7 @@ void language_logprob(const struct model *model, struct arena *arena, struct ten
         language_logits(model, logits, tensor_rows(states, first, count));
         logprob_forward(model->device, tensor_cols(logprob, first, count),
                         some_columns(log_sum, first, count), some_columns(entropy, first, count), logits,
-                        tensor_cols(target, first, count));
+                        tensor_cols(target, first, count), scale);
         arena_release(arena, mark);
     }
 }
@@ -46,14 +46,19 @@ static void loss_part(const struct model *model, struct tensor d_head, struct ar
     struct tensor target = tensor_cols(loss->target, first, count);
     struct tensor log_sum = loss->log_sum.data ? tensor_cols(loss->log_sum, first, count)
                                                : arena_tensor(arena, DTYPE_F32, 1, count);
+    struct tensor entropy = some_columns(loss->entropy, first, count);
+    if (loss->d_entropy.data && !entropy.data) entropy = arena_tensor(arena, DTYPE_F32, 1, count);
     struct tensor logits = arena_tensor(arena, DTYPE_F32, count, model->config.vocab);
     /* The products back run on the compute type's units. */
     struct tensor d_logits =
         model->compute == DTYPE_F32 ? logits : arena_tensor(arena, model->compute, count, logits.cols);
     language_logits(model, logits, states);
-    logprob_forward(device, tensor_cols(loss->logprob, first, count), log_sum,
-                    some_columns(loss->entropy, first, count), logits, target);
-    logprob_backward(device, d_logits, tensor_cols(loss->d_logprob, first, count), logits, log_sum, target);
+    if (!loss->known)
+        logprob_forward(device, tensor_cols(loss->logprob, first, count), log_sum, entropy, logits, target,
+                        loss->scale);
+    logprob_backward(device, d_logits, tensor_cols(loss->d_logprob, first, count),
+                     some_columns(loss->d_entropy, first, count), logits, log_sum, entropy, target,
+                     loss->scale);
     linear_backward_weights(device, (struct linear){.weight = d_head}, d_logits, states);
     if (loss->d_states.data)
         linear_backward_input(device, tensor_rows(loss->d_states, first, count), d_logits,

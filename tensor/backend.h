@@ -52,9 +52,10 @@ struct backend {
                                struct tensor k, struct tensor v, struct attention_segments segments,
                                int heads, int kv_heads, float scale);
     void (*logprob_forward)(struct device *, struct tensor logprob, struct tensor log_sum,
-                            struct tensor entropy, struct tensor logits, struct tensor target);
+                            struct tensor entropy, struct tensor logits, struct tensor target, float scale);
     void (*logprob_backward)(struct device *, struct tensor d_logits, struct tensor d_logprob,
-                             struct tensor logits, struct tensor log_sum, struct tensor target);
+                             struct tensor d_entropy, struct tensor logits, struct tensor log_sum,
+                             struct tensor entropy, struct tensor target, float scale);
     void (*reduce_sum)(struct device *, struct tensor out, struct tensor x);
     void (*reduce_sum_squares)(struct device *, struct tensor out, struct tensor x);
     void (*sum_rows)(struct device *, struct tensor out, struct tensor x);

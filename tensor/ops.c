@@ -229,23 +229,26 @@ void attention_backward(struct device *device, struct tensor d_q, struct tensor 
 }
 
 void logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
-                     struct tensor entropy, struct tensor logits, struct tensor target) {
+                     struct tensor entropy, struct tensor logits, struct tensor target, float scale) {
     if (device->failed) return;
     require(is_float(logits) && is_row(target, DTYPE_I32, logits.rows));
     require(is_row(logprob, DTYPE_F32, logits.rows) && is_row_or_none(log_sum, DTYPE_F32, logits.rows));
     require(is_row_or_none(entropy, DTYPE_F32, logits.rows));
     if (is_empty(logits)) return;
-    device->backend->logprob_forward(device, logprob, log_sum, entropy, logits, target);
+    device->backend->logprob_forward(device, logprob, log_sum, entropy, logits, target, scale);
 }
 
 void logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
-                      struct tensor logits, struct tensor log_sum, struct tensor target) {
+                      struct tensor d_entropy, struct tensor logits, struct tensor log_sum,
+                      struct tensor entropy, struct tensor target, float scale) {
     if (device->failed) return;
     require(is_float(logits) && is_float(d_logits) && same_shape(d_logits, logits));
     require(is_row(d_logprob, DTYPE_F32, logits.rows) && is_row(log_sum, DTYPE_F32, logits.rows));
-    require(is_row(target, DTYPE_I32, logits.rows));
+    require(is_row(target, DTYPE_I32, logits.rows) && is_row_or_none(d_entropy, DTYPE_F32, logits.rows));
+    require(!d_entropy.data || is_row(entropy, DTYPE_F32, logits.rows));
     if (is_empty(logits)) return;
-    device->backend->logprob_backward(device, d_logits, d_logprob, logits, log_sum, target);
+    device->backend->logprob_backward(device, d_logits, d_logprob, d_entropy, logits, log_sum, entropy,
+                                      target, scale);
 }
 
 void reduce_sum(struct device *device, struct tensor out, struct tensor x) {

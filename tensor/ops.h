@@ -136,16 +136,20 @@ void attention_backward(struct device *device, struct tensor d_q, struct tensor 
 
 /* ---- Softmax over the vocabulary --------------------------------------------------------------------- */
 
-/* For a chunk of rows of logits: logprob[r] = log softmax(logits[r])[target[r]], log_sum[r] = log sum exp,
- * entropy[r] = -sum p log p. logits: float [rows, vocab]; target: i32 [1, rows], -1: logprob 0; the others
- * f32 [1, rows]; log_sum and entropy may be no tensor. The cross-entropy of a row is -logprob. */
+/* For a chunk of rows of logits, with x = scale * logits (scale: 1 / temperature):
+ * logprob[r] = log softmax(x[r])[target[r]], log_sum[r] = log sum exp x[r], entropy[r] = -sum p log p with
+ * p = softmax(x[r]). logits: float [rows, vocab]; target: i32 [1, rows], -1: logprob 0; the others f32
+ * [1, rows]; log_sum and entropy may be no tensor. The cross-entropy of a row is -logprob. */
 void logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
-                     struct tensor entropy, struct tensor logits, struct tensor target);
+                     struct tensor entropy, struct tensor logits, struct tensor target, float scale);
 
-/* The gradient of logprob: d_logits[r, c] = d_logprob[r] * ((c == target[r]) - softmax(logits[r])[c]), zeros
- * where the target is -1. d_logits: float [rows, vocab], may be logits; d_logprob, log_sum: f32 [1, rows]. */
+/* The gradient of logprob and entropy, H: d_logits[r, c] = scale * (d_logprob[r] * ((c == target[r]) - p[c])
+ * - d_entropy[r] * p[c] * (log p[c] + H[r])), zeros where the target is -1. d_logits: float [rows, vocab],
+ * may be logits; d_logprob, d_entropy, log_sum, entropy: f32 [1, rows]; d_entropy may be no tensor, and
+ * entropy is then not looked at. */
 void logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
-                      struct tensor logits, struct tensor log_sum, struct tensor target);
+                      struct tensor d_entropy, struct tensor logits, struct tensor log_sum,
+                      struct tensor entropy, struct tensor target, float scale);
 
 /* ---- Reductions -------------------------------------------------------------------------------------- */
 

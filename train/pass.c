@@ -314,7 +314,7 @@ static enum status language_part(struct run *run, struct error *err) {
     language_forward(run->model, run->arena, states, &pass);
     if (end_part(run, &seconds->forward, err) != STATUS_OK) return STATUS_FAILED;
     if (!run->backward) {
-        language_logprob(run->model, run->arena, states, target, logprob, none, none);
+        language_logprob(run->model, run->arena, states, target, logprob, none, none, 1);
         if (end_part(run, &seconds->head, err) != STATUS_OK) return STATUS_FAILED;
         return device_read(device, layout->logprob, logprob, err);
     }
@@ -322,6 +322,7 @@ static enum status language_part(struct run *run, struct error *err) {
         .states = states,
         .target = target,
         .d_logprob = arena_upload(run->arena, DTYPE_F32, 1, layout->wanted, layout->d_logprob),
+        .scale = 1,
         .d_states = states,
         .logprob = logprob,
     };

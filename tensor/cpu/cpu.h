@@ -116,9 +116,10 @@ void cpu_attention_backward(struct device *device, struct tensor d_q, struct ten
                             int kv_heads, float scale);
 /* logprob.c */
 void cpu_logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
-                         struct tensor entropy, struct tensor logits, struct tensor target);
+                         struct tensor entropy, struct tensor logits, struct tensor target, float scale);
 void cpu_logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
-                          struct tensor logits, struct tensor log_sum, struct tensor target);
+                          struct tensor d_entropy, struct tensor logits, struct tensor log_sum,
+                          struct tensor entropy, struct tensor target, float scale);
 /* sample.c */
 void cpu_sample_tokens(struct device *device, struct sample_arguments arguments);
 

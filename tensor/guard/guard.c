@@ -233,14 +233,17 @@ static void guard_attention_backward(struct device *device, struct tensor d_q, s
 }
 
 static void guard_logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
-                                  struct tensor entropy, struct tensor logits, struct tensor target) {
-    backend_cpu.logprob_forward(guard_enter(device), logprob, log_sum, entropy, logits, target);
+                                  struct tensor entropy, struct tensor logits, struct tensor target,
+                                  float scale) {
+    backend_cpu.logprob_forward(guard_enter(device), logprob, log_sum, entropy, logits, target, scale);
     guard_leave(device);
 }
 
 static void guard_logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
-                                   struct tensor logits, struct tensor log_sum, struct tensor target) {
-    backend_cpu.logprob_backward(guard_enter(device), d_logits, d_logprob, logits, log_sum, target);
+                                   struct tensor d_entropy, struct tensor logits, struct tensor log_sum,
+                                   struct tensor entropy, struct tensor target, float scale) {
+    backend_cpu.logprob_backward(guard_enter(device), d_logits, d_logprob, d_entropy, logits, log_sum,
+                                 entropy, target, scale);
     guard_leave(device);
 }
 

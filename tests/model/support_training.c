@@ -216,6 +216,7 @@ static enum status read_and_learn(struct step *s, double *loss, struct error *er
         .states = states,
         .target = arena_upload(arena, DTYPE_I32, 1, c->wanted_count, c->target),
         .d_logprob = arena_upload(arena, DTYPE_F32, 1, c->wanted_count, c->d_logprob),
+        .scale = 1,
         .d_states = states,
         .logprob = logprob,
     };

@@ -107,7 +107,7 @@ static float *prompt_logprobs(struct golden_model *opened, const struct golden_c
     struct tensor logprob = arena_tensor(&opened->arena, DTYPE_F32, 1, count);
     language_logprob(&opened->model, &opened->arena, tensor_rows(states, 0, count),
                      arena_upload(&opened->arena, DTYPE_I32, 1, count, prompt->tokens + 1), logprob,
-                     (struct tensor){0}, (struct tensor){0});
+                     (struct tensor){0}, (struct tensor){0}, 1);
     return read_floats(opened, logprob);
 }
 

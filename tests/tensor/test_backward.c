@@ -153,31 +153,52 @@ static void activations(void **state) {
 
 /* ---- Softmax over the vocabulary --------------------------------------------------------------------- */
 
-static void check_logprob(struct bench *bench, struct backward_case c) {
+/* Adds the gradient of d_logprob * logprob + d_entropy * entropy of softmax(scale * x) to d_x. */
+static void expected_logprob(const double *x, double scale, int64_t cols, int64_t target, double d_logprob,
+                             double d_entropy, double *d_x) {
+    double sum = 0, entropy = 0;
+    for (int64_t i = 0; i < cols; i++) sum += exp(scale * x[i]);
+    for (int64_t i = 0; i < cols; i++) entropy -= exp(scale * x[i]) / sum * (scale * x[i] - log(sum));
+    for (int64_t i = 0; i < cols && target >= 0; i++) {
+        double p = exp(scale * x[i]) / sum;
+        d_x[i] += scale * (d_logprob * ((i == target) - p) - d_entropy * p * (log(p) + entropy));
+    }
+}
+
+/* With an entropy's share, or without. */
+static void check_logprob_with(struct bench *bench, struct backward_case c, float scale, bool bends) {
     struct arena *arena = &bench->arena;
     struct tensor logits = random_tensor(bench, c.x, c.rows, c.cols, c.pad, 8, 1), none = {0};
     struct tensor d_logits = random_tensor(bench, c.d_x, c.rows, c.cols, 1, 1, 2);
     struct tensor factor = random_tensor(bench, DTYPE_F32, 1, c.rows, 0, 3, 3);
+    struct tensor bend = random_tensor(bench, DTYPE_F32, 1, c.rows, 0, 3, 4);
     struct tensor log_sum = arena_tensor(arena, DTYPE_F32, 1, c.rows);
     struct tensor logprob = arena_tensor(arena, DTYPE_F32, 1, c.rows);
+    struct tensor entropy = arena_tensor(arena, DTYPE_F32, 1, c.rows);
     int32_t targets[301];
     for (int64_t r = 0; r < c.rows; r++) targets[r] = (int32_t)(r * 31 % (c.cols + 1)) - 1;
     struct tensor target = arena_upload(arena, DTYPE_I32, 1, c.rows, targets);
-    logprob_forward(&bench->device, logprob, log_sum, none, logits, target);
-    double *x = values_read(bench, logits), *f = values_read(bench, factor), *want = zeros(c.rows * c.cols);
-    for (int64_t r = 0; r < c.rows; r++) {
-        double sum = 0;
-        for (int64_t i = 0; i < c.cols; i++) sum += exp(x[r * c.cols + i]);
-        for (int64_t i = 0; i < c.cols && targets[r] >= 0; i++)
-            want[r * c.cols + i] = f[r] * ((i == targets[r]) - exp(x[r * c.cols + i]) / sum);
-    }
-    logprob_backward(&bench->device, d_logits, factor, logits, log_sum, target);
-    assert_values(bench, d_logits, want, 3e-6, 1e-6);
+    logprob_forward(&bench->device, logprob, log_sum, entropy, logits, target, scale);
+    double *x = values_read(bench, logits), *f = values_read(bench, factor), *b = values_read(bench, bend);
+    double *want = zeros(c.rows * c.cols);
+    for (int64_t r = 0; r < c.rows; r++)
+        expected_logprob(x + r * c.cols, (double)scale, c.cols, targets[r], f[r], bends ? b[r] : 0,
+                         want + r * c.cols);
+    logprob_backward(&bench->device, d_logits, factor, bends ? bend : none, logits, log_sum,
+                     bends ? entropy : none, target, scale);
+    assert_values(bench, d_logits, want, 3e-6, bends ? 4e-6 : 1e-6);
     struct tensor copy = arena_tensor(arena, c.d_x, c.rows, c.cols);
     convert(&bench->device, copy, d_logits);
-    logprob_backward(&bench->device, logits, factor, logits, log_sum, target);
+    logprob_backward(&bench->device, logits, factor, bends ? bend : none, logits, log_sum, entropy, target,
+                     scale);
     if (c.x == c.d_x) assert_same_bits(bench, logits, copy);
-    free(x), free(f), free(want);
+    free(x), free(f), free(b), free(want);
+}
+
+static void check_logprob(struct bench *bench, struct backward_case c) {
+    check_logprob_with(bench, c, 1, false);
+    check_logprob_with(bench, c, 0.7f, false);
+    check_logprob_with(bench, c, 1.25f, true);
 }
 
 static void logprobs_on(struct bench *bench) {
@@ -281,22 +302,30 @@ static void forward_up(struct bench *bench, struct tensor out, struct tensor x) 
 static void backward_up(struct bench *bench, struct tensor d_x, struct tensor d_out, struct tensor x) {
     backward_swiglu(bench, d_x, d_out, x, false);
 }
-/* The first column of out is the log-probability, the others are zero. */
+/* The first column of out is the log-probability, the second the entropy, the others are zero. */
+static const int32_t few_targets[ROWS] = {4, -1, 10};
 static void forward_logprob(struct bench *bench, struct tensor out, struct tensor x) {
-    struct tensor target = arena_upload(&bench->arena, DTYPE_I32, 1, ROWS, (const int32_t[ROWS]){4, -1, 10});
-    struct tensor logprob = arena_tensor(&bench->arena, DTYPE_F32, 1, ROWS), none = {0};
-    logprob_forward(&bench->device, logprob, none, none, x, target);
+    struct tensor target = arena_upload(&bench->arena, DTYPE_I32, 1, ROWS, few_targets), none = {0};
+    struct tensor logprob = arena_tensor(&bench->arena, DTYPE_F32, 1, ROWS);
+    struct tensor entropy = arena_tensor(&bench->arena, DTYPE_F32, 1, ROWS);
+    logprob_forward(&bench->device, logprob, none, entropy, x, target, 0.8f);
     clear(&bench->device, out);
     convert(&bench->device, tensor_cols(out, 0, 1), tensor_reshape(logprob, ROWS, 1));
+    convert(&bench->device, tensor_cols(out, 1, 1), tensor_reshape(entropy, ROWS, 1));
+    clear(&bench->device, tensor_rows(out, 1, 1)); /* no target */
 }
 static void backward_logprob(struct bench *bench, struct tensor d_x, struct tensor d_out, struct tensor x) {
-    struct tensor target = arena_upload(&bench->arena, DTYPE_I32, 1, ROWS, (const int32_t[ROWS]){4, -1, 10});
-    struct tensor logprob = arena_tensor(&bench->arena, DTYPE_F32, 1, ROWS), none = {0};
+    struct tensor target = arena_upload(&bench->arena, DTYPE_I32, 1, ROWS, few_targets);
+    struct tensor logprob = arena_tensor(&bench->arena, DTYPE_F32, 1, ROWS);
     struct tensor log_sum = arena_tensor(&bench->arena, DTYPE_F32, 1, ROWS);
-    struct tensor factor = arena_tensor(&bench->arena, DTYPE_F32, ROWS, 1);
-    logprob_forward(&bench->device, logprob, log_sum, none, x, target);
-    convert(&bench->device, factor, tensor_cols(d_out, 0, 1));
-    logprob_backward(&bench->device, d_x, tensor_reshape(factor, 1, ROWS), x, log_sum, target);
+    struct tensor entropy = arena_tensor(&bench->arena, DTYPE_F32, 1, ROWS);
+    struct tensor d_logprob = arena_tensor(&bench->arena, DTYPE_F32, ROWS, 1);
+    struct tensor d_entropy = arena_tensor(&bench->arena, DTYPE_F32, ROWS, 1);
+    logprob_forward(&bench->device, logprob, log_sum, entropy, x, target, 0.8f);
+    convert(&bench->device, d_logprob, tensor_cols(d_out, 0, 1));
+    convert(&bench->device, d_entropy, tensor_cols(d_out, 1, 1));
+    logprob_backward(&bench->device, d_x, tensor_reshape(d_logprob, 1, ROWS),
+                     tensor_reshape(d_entropy, 1, ROWS), x, log_sum, entropy, target, 0.8f);
 }
 
 static const struct {
@@ -409,7 +438,7 @@ static void bad_indices_fail_the_device(void **state) {
         x = random_tensor(&bench, DTYPE_F32, 1, 4, 0, 1, 1);
         struct tensor one = random_tensor(&bench, DTYPE_F32, 1, 1, 0, 1, 2);
         index = arena_upload(&bench.arena, DTYPE_I32, 1, 1, &wrong[i / 2]);
-        logprob_backward(&bench.device, x, one, x, one, index);
+        logprob_backward(&bench.device, x, one, (struct tensor){0}, x, one, one, index, 1);
         expect_failure(&bench, "logprob_backward: target");
     }
 }

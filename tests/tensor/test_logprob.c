@@ -16,6 +16,7 @@ struct results {
 
 static float logits[ROWS * VOCAB];
 static enum dtype dtype;
+static float scale = 1; /* products with it are rounded to f32 */
 
 static struct results run(struct bench *bench, const int32_t *target) {
     struct device *device = &bench->device;
@@ -30,9 +31,9 @@ static struct results run(struct bench *bench, const int32_t *target) {
     struct tensor entropy = arena_tensor(arena, DTYPE_F32, 1, ROWS);
     struct tensor targets = arena_upload(arena, DTYPE_I32, 1, ROWS, target);
     float alone[ROWS];
-    logprob_forward(device, logprob, none, none, x, targets);
+    logprob_forward(device, logprob, none, none, x, targets, scale);
     assert_int_equal(device_read(device, alone, logprob, &err), STATUS_OK);
-    logprob_forward(device, logprob, log_sum, entropy, x, targets);
+    logprob_forward(device, logprob, log_sum, entropy, x, targets, scale);
     assert_int_equal(device_read(device, results.logprob, logprob, &err), STATUS_OK);
     assert_int_equal(device_read(device, results.log_sum, log_sum, &err), STATUS_OK);
     assert_int_equal(device_read(device, results.entropy, entropy, &err), STATUS_OK);
@@ -45,16 +46,18 @@ static void check_close(float got, double want) {
     if (!(fabs((double)got - want) <= 2e-6 * (1 + fabs(want)))) fail_msg("%.8g, not %.8g", (double)got, want);
 }
 
-static void check_row(const float *x, int32_t target, const struct results *results, int r) {
+static void check_row(const float *logit, int32_t target, const struct results *results, int r) {
+    static double x[VOCAB];
+    for (int i = 0; i < VOCAB; i++) x[i] = (double)(scale * logit[i]);
     double largest = -INFINITY, sum = 0, entropy = 0;
-    for (int i = 0; i < VOCAB; i++) largest = fmax(largest, (double)x[i]);
-    for (int i = 0; i < VOCAB; i++) sum += exp((double)x[i] - largest);
+    for (int i = 0; i < VOCAB; i++) largest = fmax(largest, x[i]);
+    for (int i = 0; i < VOCAB; i++) sum += exp(x[i] - largest);
     double log_sum = largest + log(sum);
     for (int i = 0; i < VOCAB; i++) {
-        double p = exp((double)x[i] - log_sum);
-        if (p > 0) entropy -= p * ((double)x[i] - log_sum);
+        double p = exp(x[i] - log_sum);
+        if (p > 0) entropy -= p * (x[i] - log_sum);
     }
-    check_close(results->logprob[r], target < 0 ? 0 : (double)x[target] - log_sum);
+    check_close(results->logprob[r], target < 0 ? 0 : x[target] - log_sum);
     check_close(results->log_sum[r], log_sum);
     check_close(results->entropy[r], entropy);
 }
@@ -84,6 +87,18 @@ static void equals_double(void **state) {
         for (int i = 0; i < 900; i++) logits[3 * VOCAB + i] = i == 777 ? 1 : -INFINITY;
         on_every_device(check_all);
     }
+}
+
+static void equals_double_at_other_temperatures(void **state) {
+    (void)state;
+    static const float scales[] = {0.5f, 1 / 0.7f, 20};
+    dtype = DTYPE_F32;
+    fill(60);
+    for (size_t i = 0; i < sizeof scales / sizeof scales[0]; i++) {
+        scale = scales[i];
+        on_every_device(check_all);
+    }
+    scale = 1;
 }
 
 static void check_not_numbers(struct bench *bench) {
@@ -116,7 +131,7 @@ static void a_target_out_of_range_fails_the_device(void **state) {
         struct tensor x = arena_tensor(&bench.arena, DTYPE_F32, 2, VOCAB), none = {0};
         struct tensor logprob = arena_tensor(&bench.arena, DTYPE_F32, 1, 2);
         logprob_forward(&bench.device, logprob, none, none, x,
-                        arena_upload(&bench.arena, DTYPE_I32, 1, 2, (const int32_t[]){0, wrong[i]}));
+                        arena_upload(&bench.arena, DTYPE_I32, 1, 2, (const int32_t[]){0, wrong[i]}), 1);
         assert_int_equal(device_synchronize(&bench.device, &err), STATUS_FAILED);
         assert_non_null(strstr(err.message, "target"));
         bench_close(&bench);
@@ -126,6 +141,7 @@ static void a_target_out_of_range_fails_the_device(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_double),
+        cmocka_unit_test(equals_double_at_other_temperatures),
         cmocka_unit_test(not_numbers_stay_in_their_rows),
         cmocka_unit_test(a_target_out_of_range_fails_the_device),
     };

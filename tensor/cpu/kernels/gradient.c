@@ -111,16 +111,24 @@ static void gelu_row(struct typed_row d_x, struct typed_row d_out, struct typed_
 
 /* ---- Softmax over the vocabulary --------------------------------------------------------------------- */
 
-static void logprob_row(struct typed_row d_logits, struct typed_row logits, float log_sum, float factor,
+/* -scale p (d_logprob + d_entropy (log p + H)), and the target's share; 0 where p is, also for a log p of
+ * -inf. */
+static void logprob_row(struct typed_row d_logits, struct typed_row logits, struct logprob_slopes slopes,
                         int64_t target, int64_t count) {
     float scratch[BLOCK];
+    float bend = slopes.scale * slopes.d_entropy, slope = slopes.scale * slopes.d_logprob;
+    float level = slope + bend * slopes.entropy;
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
         const float *x = read(scratch, logits, i, length);
         float *to = target_of(scratch, d_logits, i);
 #pragma omp simd
-        for (int64_t j = 0; j < length; j++) to[j] = -factor * math_exp(x[j] - log_sum);
-        if (target >= i && target < i + length) to[target - i] += factor;
+        for (int64_t j = 0; j < length; j++) {
+            float log_p = slopes.scale * x[j] - slopes.log_sum;
+            float bounded = log_p < -200.0f ? -200.0f : log_p;
+            to[j] = -(level + bend * bounded) * math_exp(log_p);
+        }
+        if (target >= i && target < i + length) to[target - i] += slope;
         finish(d_logits, i, to, length);
     }
 }

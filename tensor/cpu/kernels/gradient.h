@@ -13,6 +13,11 @@ struct typed_row {
     enum dtype kind;
 };
 
+/* Of logprob_backward: what a row has one of. */
+struct logprob_slopes {
+    float scale, log_sum, d_logprob, d_entropy, entropy;
+};
+
 struct gradient_kernels {
     /* d_x += the gradient through the norm; d_weight += d_out * normalised x (NULL: not wanted). */
     void (*rmsnorm)(struct typed_row d_x, float *d_weight, struct typed_row d_out, struct typed_row x,
@@ -22,8 +27,8 @@ struct gradient_kernels {
                    struct typed_row gate, struct typed_row up, int64_t count);
     /* d_x = d_out * gelu'(x); d_x may be d_out. */
     void (*gelu)(struct typed_row d_x, struct typed_row d_out, struct typed_row x, int64_t count);
-    /* d_logits = factor * ((c == target) - exp(logits - log_sum)); d_logits may be logits. */
-    void (*logprob)(struct typed_row d_logits, struct typed_row logits, float log_sum, float factor,
+    /* The gradient of a row of logits (see logprob_backward); d_logits may be logits. */
+    void (*logprob)(struct typed_row d_logits, struct typed_row logits, struct logprob_slopes slopes,
                     int64_t target, int64_t count);
 };
 

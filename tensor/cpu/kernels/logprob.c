@@ -25,12 +25,15 @@ static double sum_of_weighted(const float *x, int64_t count, float shift) {
     return (double)sum;
 }
 
-static struct softmax_sums sums_row(const void *logits, enum dtype kind, int64_t count, bool weighted) {
+static struct softmax_sums sums_row(const void *logits, enum dtype kind, int64_t count, float scale,
+                                    bool weighted) {
     struct softmax_sums sums = {.maximum = -INFINITY};
     float block[BLOCK];
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
         block_load(block, logits, kind, i, length);
+#pragma omp simd
+        for (int64_t j = 0; j < length; j++) block[j] *= scale;
         float largest = vector_largest_of(block, length);
         if (largest > sums.maximum) {
             double fall = (double)sums.maximum - (double)largest, factor = exp(fall);

@@ -8,8 +8,8 @@
 #include "tensor/cpu/kernels/isa.h"
 #include "tensor/tensor.h"
 
-/* With d = logit - maximum: sum of exp(d), and of d exp(d). A NaN or +inf among the logits makes the sum NaN;
- * without a finite logit it is 0 and the maximum -inf. */
+/* With x = scale * logit, d = x - maximum of x: sum of exp(d), and of d exp(d). A NaN or +inf among the
+ * logits makes the sum NaN; without a finite logit it is 0 and the maximum -inf. */
 struct softmax_sums {
     float maximum;
     double sum, weighted;
@@ -17,7 +17,8 @@ struct softmax_sums {
 
 struct logprob_kernels {
     /* One pass over a row of f32 or bf16; weighted only on demand, else 0. */
-    struct softmax_sums (*sums)(const void *logits, enum dtype kind, int64_t count, bool weighted);
+    struct softmax_sums (*sums)(const void *logits, enum dtype kind, int64_t count, float scale,
+                                bool weighted);
 };
 
 KERNELS_DECLARE(logprob_kernels);
