@@ -1,0 +1,7 @@
+/* The commands of vs2-eval, each in its own file: argv[0] is the command's name; the exit code comes back. */
+#ifndef VS2_CLI_EVAL_H
+#define VS2_CLI_EVAL_H
+
+int eval_metrics(int argc, char **argv);
+
+#endif

@@ -1,0 +1,19 @@
+/* vs2-eval: how good the scores of a model are. */
+#include "cli/eval.h"
+#include "cli/options.h"
+
+static const struct program program = {
+    .name = "vs2-eval",
+    .synopsis = "COMMAND [OPTION]...",
+    .summary = "Says how good the scores of a model are, by the published benchmarks.",
+    .examples = "  vs2-eval metrics --benchmark videoscore-bench-v2 res.json\n",
+};
+
+static const struct command commands[] = {
+    {.name = "metrics", .summary = "computes the metrics of result files", .run = eval_metrics},
+    {0},
+};
+
+int main(int argc, char **argv) {
+    return commands_run(&program, commands, argc, argv);
+}
