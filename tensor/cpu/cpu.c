@@ -30,7 +30,7 @@ static enum status cpu_open(struct device *device, struct error *err) {
     if (!state->onednn) goto err;
     state->threads = omp_get_max_threads(); /* OMP_NUM_THREADS, or the cores of this process */
     /* A narrower set of kernels asked for stands for a narrower processor. */
-    state->native_bf16 = onednn_has_bf16() && strcmp(state->kernels->name, "avx512") == 0;
+    state->native_bf16 = onednn_has_bf16() && strcmp(state->kernels->name, "avx512bf16") == 0;
     return STATUS_OK;
 err:
     cpu_close(device);

@@ -15,6 +15,9 @@ static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
+static bool has_avx512bf16(void) {
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 #define CPU_KERNELS(isa_name, isa)                                                                           \
@@ -34,6 +37,7 @@ static const struct {
 #if defined(__x86_64__)
     {CPU_KERNELS("avx2", avx2), has_avx2},
     {CPU_KERNELS("avx512", avx512), has_avx512},
+    {CPU_KERNELS("avx512bf16", avx512bf16), has_avx512bf16},
 #endif
 };
 

@@ -34,7 +34,8 @@ struct cpu_kernels {
 };
 
 /* The widest set that processor and operating system have, or the one that the environment variable
- * VS2_CPU_ISA names (generic, avx2, avx512; for tests), an unknown or unsupported one being a usage error. */
+ * VS2_CPU_ISA names (generic, avx2, avx512, avx512bf16; for tests), an unknown or unsupported one being a
+ * usage error. */
 enum status cpu_kernels_choose(const struct cpu_kernels **kernels, struct error *err);
 
 #endif

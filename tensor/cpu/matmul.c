@@ -25,11 +25,11 @@ static const float *bias_at(struct tensor bias, int64_t column) {
 /* ---- Few rows ---------------------------------------------------------------------------------------- */
 
 /* Columns [first, first + count) of all rows. */
-static void narrow_task(const struct gemm_kernels *gemm, struct tensor out, const float *packed,
-                        int64_t pitch, struct tensor b, struct matmul_options options, int64_t first,
-                        int64_t count) {
+static void narrow_task(const struct gemm_kernels *gemm, enum gemm_form form, struct tensor out,
+                        const float *packed, int64_t pitch, struct tensor b, struct matmul_options options,
+                        int64_t first, int64_t count) {
     float product[NARROW_ROWS * NARROW_COLUMNS];
-    gemm->narrow(product, NARROW_COLUMNS, packed, pitch, out.rows, tensor_row(b, first), b.dtype, b.stride,
+    gemm->narrow(product, NARROW_COLUMNS, packed, pitch, out.rows, tensor_row(b, first), form, b.stride,
                  count, b.cols);
     struct tensor part = tensor_cols(out, first, count);
     for (int64_t m = 0; m < out.rows; m++)
@@ -40,6 +40,7 @@ static void narrow_task(const struct gemm_kernels *gemm, struct tensor out, cons
 static void matmul_narrow(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                           struct matmul_options options) {
     const struct gemm_kernels *gemm = cpu_kernels(device)->gemm;
+    enum gemm_form form = gemm->form(a.dtype, b.dtype);
     int64_t pitch = (b.cols + GEMM_PACK_MULTIPLE - 1) / GEMM_PACK_MULTIPLE * GEMM_PACK_MULTIPLE;
     float *packed = cpu_workspace(device, out.rows * pitch);
     if (!packed) return;
@@ -48,11 +49,11 @@ static void matmul_narrow(struct device *device, struct tensor out, struct tenso
     {
 #pragma omp for
         for (int64_t m = 0; m < out.rows; m++)
-            gemm->pack(packed + m * pitch, tensor_row(a, m), a.dtype, b.cols, b.dtype);
+            gemm->pack(packed + m * pitch, tensor_row(a, m), a.dtype, b.cols, form);
 #pragma omp for schedule(dynamic, 2)
         for (int64_t n = 0; n < out.cols; n += NARROW_COLUMNS) {
             int64_t count = out.cols - n < NARROW_COLUMNS ? out.cols - n : NARROW_COLUMNS;
-            narrow_task(gemm, out, packed, pitch, b, options, n, count);
+            narrow_task(gemm, form, out, packed, pitch, b, options, n, count);
         }
     }
 }

@@ -19,7 +19,7 @@ void bench_close(struct bench *bench) {
 }
 
 void on_every_device(void (*test)(struct bench *bench)) {
-    static const char *const sets[] = {"generic", "avx2", "avx512"};
+    static const char *const sets[] = {"generic", "avx2", "avx512", "avx512bf16"};
     struct bench bench;
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
         setenv("VS2_CPU_ISA", sets[i], 1);

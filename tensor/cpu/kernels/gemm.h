@@ -10,16 +10,25 @@
 
 enum { GEMM_PACK_MULTIPLE = 32 }; /* packed rows are padded to a multiple of this, with zeros */
 
+/* How rows and weights are multiplied. */
+enum gemm_form {
+    GEMM_F32,   /* weights of f32 */
+    GEMM_SPLIT, /* weights of bf16, made f32 on the way */
+    GEMM_PAIRS, /* both of bf16, on units that multiply pairs of them */
+};
+
 struct gemm_kernels {
-    /* Packs a row of f32 or bf16 for narrow() with weights of the given type; `packed` has room for depth
-     * rounded up to GEMM_PACK_MULTIPLE. */
-    void (*pack)(float *packed, const void *row, enum dtype kind, int64_t depth, enum dtype weights);
-    /* product[m][n] = packed row m times row n of the weights (f32 or bf16, weights_stride in elements),
-     * for any number of rows; packed rows are packed_stride floats apart. The value of an element depends on
-     * its own two rows only, not on `rows` or `count`. */
+    /* The form for rows and weights of these types. */
+    enum gemm_form (*form)(enum dtype rows, enum dtype weights);
+    /* Packs a row of f32 or bf16 for narrow(); `packed` has room for depth rounded up to GEMM_PACK_MULTIPLE.
+     */
+    void (*pack)(float *packed, const void *row, enum dtype kind, int64_t depth, enum gemm_form form);
+    /* product[m][n] = packed row m times row n of the weights (weights_stride in elements), for any number of
+     * rows; packed rows are packed_stride floats apart. The value of an element depends on its own two rows
+     * only, not on `rows` or `count`. */
     void (*narrow)(float *product, int64_t product_stride, const float *packed, int64_t packed_stride,
-                   int64_t rows, const void *weights, enum dtype kind, int64_t weights_stride, int64_t count,
-                   int64_t depth);
+                   int64_t rows, const void *weights, enum gemm_form form, int64_t weights_stride,
+                   int64_t count, int64_t depth);
     /* out = product (+ bias) (+ out), rounded once; bias may be NULL. */
     void (*store)(void *out, enum dtype kind, const float *product, const float *bias, bool accumulate,
                   int64_t count);

@@ -12,7 +12,8 @@
 
 /* In its header: the tables of all sets. */
 #if defined(__x86_64__)
-#define KERNELS_DECLARE(name) extern const struct name name##_generic, name##_avx2, name##_avx512
+#define KERNELS_DECLARE(name)                                                                                \
+    extern const struct name name##_generic, name##_avx2, name##_avx512, name##_avx512bf16
 #else
 #define KERNELS_DECLARE(name) extern const struct name name##_generic
 #endif

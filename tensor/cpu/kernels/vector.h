@@ -4,6 +4,7 @@
 #define VS2_TENSOR_CPU_KERNELS_VECTOR_H
 
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -21,13 +22,25 @@ typedef uint32_t vector_words __attribute__((vector_size(VECTOR_BYTES)));
 typedef float vector_at __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
 typedef uint32_t vector_words_at __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
 
-/* The sum of the lanes, by halves. */
+/* The sum of the lanes, by halves, which stay in registers. */
 static inline float vector_sum(vector v) {
-    float lanes[VECTOR_LANES];
-    *(vector_at *)lanes = v;
-    for (int width = VECTOR_LANES / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
-    return lanes[0];
+    typedef float four __attribute__((vector_size(16)));
+#if VECTOR_BYTES >= 32
+    typedef float eight __attribute__((vector_size(32)));
+#if VECTOR_BYTES == 64
+    eight parts[2];
+    memcpy(parts, &v, sizeof v);
+    eight half = parts[0] + parts[1];
+#else
+    eight half = v;
+#endif
+    four quarters[2];
+    memcpy(quarters, &half, sizeof half);
+    four last = quarters[0] + quarters[1];
+#else
+    four last = v;
+#endif
+    return (last[0] + last[2]) + (last[1] + last[3]);
 }
 
 /* The larger of each pair; b where a is NaN. */
