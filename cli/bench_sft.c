@@ -12,6 +12,7 @@
 #include "model/hub.h"
 #include "train/optimizer.h"
 #include "train/pass.h"
+#include "train/vision_features.h"
 
 struct settings {
     const char *model, *data, *media_dir, *device;
@@ -218,9 +219,7 @@ static enum status find_visuals(struct bench *bench, const struct sample *sample
         visuals->patches[v] = sample->visuals[v].visual.patches;
         visuals->keys[v] = sample->visuals[v].path;
         if (!bench->cache) continue;
-        size_t size = (size_t)(grid_features(&bench->model.config.vision, &sample->grids[v]) *
-                               bench->model.config.hidden) *
-                      dtype_size(bench->model.compute);
+        size_t size = vision_features_bytes(&bench->model, &sample->grids[v]);
         if (vision_cache_find(bench->cache, visuals->keys[v], size, &visuals->found[v], err))
             return STATUS_FAILED;
         visuals->features[v] = visuals->found[v].data;
@@ -240,11 +239,11 @@ static enum status run_row(struct bench *bench, int64_t row, double *loss, struc
         .count = sample.count,
         .tokens = sample.tokens,
         .labels = sample.labels,
-        .visuals = sample.grids,
-        .visual_count = sample.visual_count,
-        .patches = visuals.patches,
-        .keys = visuals.keys,
-        .features = visuals.features,
+        .visuals = {.count = sample.visual_count,
+                    .grids = sample.grids,
+                    .patches = visuals.patches,
+                    .keys = visuals.keys,
+                    .features = visuals.features},
         .weight = 1.0 / (double)sample.label_count,
     };
     if (!status) status = pass_run(bench->runner, &item, 1, true, &sum, err);

@@ -6,50 +6,9 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "model/cost.h"
-#include "model/vision.h"
+#include "train/pass_parts.h"
 
-/* Host tables of one pass, and its sizes. */
-struct layout {
-    int64_t tokens, visuals, features, wanted;
-    int32_t *ids;                       /* [tokens] */
-    int32_t *positions;                 /* [3, tokens] */
-    int32_t *feature_rows;              /* [features] */
-    int32_t *rows, *targets;            /* [wanted]: tokens whose next one carries a label, and that label */
-    float *d_logprob;                   /* [wanted] */
-    float *logprob;                     /* [wanted]: read back */
-    struct visual_grid *grids;          /* [visuals] */
-    struct attention_segment *segments; /* [samples] */
-    int64_t segment_count;
-};
-
-struct pass_runner {
-    struct pass_settings settings;
-    struct arena arena;
-    struct pass_statistics statistics;
-};
-
-/* What one pass works with. */
-struct run {
-    struct pass_runner *runner;
-    const struct model *model, *gradients;
-    struct arena *arena;
-    const struct pass_sample *samples;
-    int64_t count;
-    bool backward;
-    struct layout layout;
-    bool trains_vision;
-    struct vision_plan plan; /* of all visuals, when the tower is trained */
-    struct vision_tape vision_tape;
-    struct tensor patches, features;
-    struct language_tape language_tape;
-    double clock; /* when the part that runs now began */
-};
-
-int64_t pass_labels(const int32_t *labels, int64_t count) {
-    int64_t wanted = 0;
-    for (int64_t i = 1; i < count; i++) wanted += labels[i] >= 0;
-    return wanted;
-}
+static const struct tensor none;
 
 struct pass_runner *pass_runner_new(const struct pass_settings *settings, struct error *err) {
     struct pass_runner *runner = memory_new(1, sizeof *runner, "the training pass", err);
@@ -71,100 +30,9 @@ struct pass_statistics pass_statistics(const struct pass_runner *runner) {
     return statistics;
 }
 
-/* ---- Tables ------------------------------------------------------------------------------------------ */
-
-static void layout_free(struct layout *layout) {
-    free(layout->ids);
-    free(layout->positions);
-    free(layout->feature_rows);
-    free(layout->rows);
-    free(layout->targets);
-    free(layout->d_logprob);
-    free(layout->logprob);
-    free(layout->grids);
-    free(layout->segments);
-}
-
-static enum status layout_allocate(struct layout *layout, int64_t samples, struct error *err) {
-    const char *what = "the tables of a training pass";
-    size_t tokens = (size_t)layout->tokens, wanted = (size_t)layout->wanted;
-    bool done = (layout->ids = memory_new(tokens, sizeof *layout->ids, what, err)) &&
-                (layout->positions = memory_new(tokens, 3 * sizeof *layout->positions, what, err)) &&
-                (layout->feature_rows =
-                     memory_new((size_t)layout->features, sizeof *layout->feature_rows, what, err)) &&
-                (layout->rows = memory_new(wanted, sizeof *layout->rows, what, err)) &&
-                (layout->targets = memory_new(wanted, sizeof *layout->targets, what, err)) &&
-                (layout->d_logprob = memory_new(wanted, sizeof *layout->d_logprob, what, err)) &&
-                (layout->logprob = memory_new(wanted, sizeof *layout->logprob, what, err)) &&
-                (layout->grids = memory_new((size_t)layout->visuals, sizeof *layout->grids, what, err)) &&
-                (layout->segments = memory_new((size_t)samples, sizeof *layout->segments, what, err));
-    return done ? STATUS_OK : STATUS_FAILED;
-}
-
-/* Where the tables of the next sample begin. */
-struct cursor {
-    int64_t token, feature, wanted, visual;
-};
-
-static enum status place_sample(struct run *run, const struct pass_sample *sample, struct cursor *at,
-                                struct error *err) {
-    struct layout *layout = &run->layout;
-    memcpy(layout->ids + at->token, sample->tokens, (size_t)sample->count * sizeof *layout->ids);
-    if (sample->visual_count > 0)
-        memcpy(layout->grids + at->visual, sample->visuals,
-               (size_t)sample->visual_count * sizeof *layout->grids);
-    struct sequence_positions positions = {.feature_rows = layout->feature_rows + at->feature};
-    for (int axis = 0; axis < 3; axis++)
-        positions.axis[axis] = layout->positions + axis * layout->tokens + at->token;
-    enum status status = positions_of_sequence(&run->model->config, sample->tokens, sample->count,
-                                               sample->visuals, sample->visual_count, &positions, err);
-    if (status != STATUS_OK) return status;
-    for (int64_t i = 0; i < positions.features; i++)
-        layout->feature_rows[at->feature + i] += (int32_t)at->token;
-    for (int64_t i = 1; i < sample->count; i++) {
-        if (sample->labels[i] < 0) continue;
-        layout->rows[at->wanted] = (int32_t)(at->token + i - 1);
-        layout->targets[at->wanted] = sample->labels[i];
-        layout->d_logprob[at->wanted++] = (float)-sample->weight;
-    }
-    layout->segments[layout->segment_count++] = (struct attention_segment){.query = at->token,
-                                                                           .queries = sample->count,
-                                                                           .key = at->token,
-                                                                           .keys = sample->count,
-                                                                           .causal = true};
-    at->token += sample->count;
-    at->feature += positions.features;
-    at->visual += sample->visual_count;
-    return STATUS_OK;
-}
-
-static enum status layout_make(struct run *run, struct error *err) {
-    struct layout *layout = &run->layout;
-    const struct vision_config *vision = &run->model->config.vision;
-    for (int64_t s = 0; s < run->count; s++) {
-        const struct pass_sample *sample = &run->samples[s];
-        int64_t labels = pass_labels(sample->labels, sample->count);
-        if (labels == 0) return error_set(err, "a sample without labels");
-        layout->tokens += sample->count;
-        layout->wanted += labels;
-        layout->visuals += sample->visual_count;
-        for (int64_t v = 0; v < sample->visual_count; v++) {
-            if (grid_check(vision, &sample->visuals[v], err) != STATUS_OK) return STATUS_FAILED;
-            layout->features += grid_features(vision, &sample->visuals[v]);
-        }
-    }
-    if (layout->tokens > INT32_MAX / 4) return error_set(err, "too many tokens in one pass");
-    enum status status = layout_allocate(layout, run->count, err);
-    struct cursor at = {0};
-    for (int64_t s = 0; status == STATUS_OK && s < run->count; s++)
-        status = place_sample(run, &run->samples[s], &at, err);
-    return status;
-}
-
 /* ---- Parts ------------------------------------------------------------------------------------------- */
 
-/* Ends a part: its seconds are added to *seconds. */
-static enum status end_part(struct run *run, double *seconds, struct error *err) {
+enum status pass_end_part(struct pass_run *run, double *seconds, struct error *err) {
     if (run->runner->settings.timed && device_synchronize(run->model->device, err) != STATUS_OK)
         return STATUS_FAILED;
     double now = clock_seconds();
@@ -173,102 +41,32 @@ static enum status end_part(struct run *run, double *seconds, struct error *err)
     return STATUS_OK;
 }
 
-static int64_t patch_columns(const struct model *model) {
-    return model->vision.patch_embed.cols;
+static struct pass_run begin(struct pass_runner *runner, bool backward) {
+    const struct model *gradients = runner->settings.gradients;
+    return (struct pass_run){
+        .runner = runner,
+        .model = runner->settings.model,
+        .gradients = gradients,
+        .arena = &runner->arena,
+        .backward = backward,
+        .trains_vision = gradients && vision_is_trained(gradients),
+        .clock = clock_seconds(),
+    };
 }
 
-/* The features of one visual of a frozen tower, each computed by itself so that its bits do not depend on
- * what else is in the pass, and kept in the cache. */
-static enum status compute_features(struct run *run, const struct visual_grid *grid, const float *patches,
-                                    const char *key, struct tensor features, struct error *err) {
-    struct vision_plan plan;
-    enum status status = vision_plan_make(&run->model->config.vision, grid, 1, &plan, err);
-    if (status != STATUS_OK) return status;
-    struct arena_mark mark = arena_mark(run->arena);
-    struct tensor input =
-        arena_upload(run->arena, DTYPE_F32, plan.patches, patch_columns(run->model), patches);
-    vision_forward(run->model, run->arena, features, input, &plan);
+static void end(struct pass_run *run, struct arena_mark mark) {
     arena_release(run->arena, mark);
-    run->runner->statistics.patches += plan.patches;
-    run->runner->statistics.flops += vision_cost(run->model, &plan).flops;
-    if (run->runner->settings.cache && key) {
-        size_t bytes = (size_t)features.rows * (size_t)features.cols * dtype_size(features.dtype);
-        void *host = memory_new(bytes, 1, "vision features", err);
-        status = host ? device_read(run->model->device, host, features, err) : STATUS_FAILED;
-        if (status == STATUS_OK)
-            status = vision_cache_store(run->runner->settings.cache, key, host, bytes, err);
-        free(host);
-    } else {
-        status = device_synchronize(run->model->device, err); /* the plan ends here */
-    }
-    vision_plan_free(&plan);
-    return status;
-}
-
-static enum status frozen_features(struct run *run, struct error *err) {
-    int64_t first = 0;
-    for (int64_t s = 0; s < run->count; s++) {
-        const struct pass_sample *sample = &run->samples[s];
-        for (int64_t v = 0; v < sample->visual_count; v++) {
-            int64_t rows = grid_features(&run->model->config.vision, &sample->visuals[v]);
-            struct tensor features = tensor_rows(run->features, first, rows);
-            enum status status = STATUS_OK;
-            if (sample->features && sample->features[v])
-                device_write(run->model->device, features, sample->features[v]);
-            else
-                status = compute_features(run, &sample->visuals[v], sample->patches[v],
-                                          sample->keys ? sample->keys[v] : NULL, features, err);
-            if (status != STATUS_OK) return status;
-            first += rows;
-        }
-    }
-    return STATUS_OK;
-}
-
-/* All visuals through the tower at once, keeping what its backward pass needs. */
-static enum status trained_features(struct run *run, struct error *err) {
-    const struct vision_config *config = &run->model->config.vision;
-    enum status status = vision_plan_make(config, run->layout.grids, run->layout.visuals, &run->plan, err);
-    if (status != STATUS_OK) return status;
-    run->patches = arena_tensor(run->arena, DTYPE_F32, run->plan.patches, patch_columns(run->model));
-    int64_t first = 0;
-    for (int64_t s = 0; s < run->count; s++)
-        for (int64_t v = 0; v < run->samples[s].visual_count; v++) {
-            const struct visual_grid *grid = &run->samples[s].visuals[v];
-            int64_t rows = grid->t * grid->h * grid->w;
-            device_write(run->model->device, tensor_rows(run->patches, first, rows),
-                         run->samples[s].patches[v]);
-            first += rows;
-        }
-    run->runner->statistics.patches += run->plan.patches;
-    double forward = vision_cost(run->model, &run->plan).flops;
-    run->runner->statistics.flops += run->backward ? 3 * forward : forward;
-    if (!run->backward) {
-        vision_forward(run->model, run->arena, run->features, run->patches, &run->plan);
-        return STATUS_OK;
-    }
-    struct tape_depth depth = {.frozen = vision_frozen_blocks(run->gradients)};
-    if (!run->runner->settings.recompute) depth.attention = depth.whole = config->depth;
-    status = vision_tape_make(&run->vision_tape, run->model, run->arena, &run->plan, depth, err);
-    if (status != STATUS_OK) return status;
-    vision_forward_keep(run->model, run->arena, run->features, run->patches, &run->plan, &run->vision_tape);
-    return STATUS_OK;
-}
-
-static enum status vision_part(struct run *run, struct error *err) {
-    if (run->layout.visuals == 0) return STATUS_OK;
-    run->features =
-        arena_tensor(run->arena, run->model->compute, run->layout.features, run->model->config.hidden);
-    enum status status = run->trains_vision ? trained_features(run, err) : frozen_features(run, err);
-    if (status != STATUS_OK) return status;
-    return end_part(run, &run->runner->statistics.seconds.vision, err);
+    language_tape_free(&run->language_tape);
+    vision_tape_free(&run->vision_tape);
+    vision_plan_free(&run->plan);
+    pass_layout_free(&run->layout);
 }
 
 /* How many layers keep what: as much as the settings allow. */
-static struct tape_depth choose_depth(const struct run *run) {
+static struct tape_depth choose_depth(const struct pass_run *run) {
     const struct pass_settings *settings = &run->runner->settings;
-    const struct layout *layout = &run->layout;
-    int64_t frozen = language_frozen_layers(run->gradients, run->trains_vision && layout->visuals > 0);
+    const struct pass_layout *layout = &run->layout;
+    int64_t frozen = language_frozen_layers(run->gradients, run->trains_vision && layout->visual_count > 0);
     int64_t layers = run->model->config.layers - frozen;
     if (!settings->recompute)
         return (struct tape_depth){.frozen = frozen, .attention = layers, .whole = layers};
@@ -276,20 +74,22 @@ static struct tape_depth choose_depth(const struct run *run) {
                                (size_t)settings->activation_bytes);
 }
 
-static void count_language(struct run *run, struct attention_segments segments) {
+static void count_work(struct pass_run *run) {
     struct pass_statistics *statistics = &run->runner->statistics;
-    double forward = language_cost(run->model, run->layout.tokens, segments, run->layout.wanted).flops;
+    const struct pass_layout *layout = &run->layout;
+    double forward = language_cost(run->model, layout->tokens, run->pass.segments, layout->values).flops;
     statistics->flops += run->backward ? 3 * forward : forward;
-    statistics->tokens += run->layout.tokens;
-    statistics->labels += run->layout.wanted;
+    statistics->tokens += layout->tokens;
+    statistics->labels += layout->values;
 }
 
-/* The language model, its loss, and back. */
-static enum status language_part(struct run *run, struct error *err) {
-    struct layout *layout = &run->layout;
-    struct pass_seconds *seconds = &run->runner->statistics.seconds;
-    struct device *device = run->model->device;
-    struct language_pass pass = {
+/* Both towers; *states [values, hidden]: the final state that predicts each value. */
+static enum status forward(struct pass_run *run, struct tensor *states, struct error *err) {
+    const struct pass_layout *layout = &run->layout;
+    int64_t hidden = run->model->config.hidden;
+    enum status status = pass_see(run, err);
+    if (status != STATUS_OK) return status;
+    run->pass = (struct language_pass){
         .count = layout->tokens,
         .tokens = layout->ids,
         .positions = layout->positions,
@@ -299,83 +99,274 @@ static enum status language_part(struct run *run, struct error *err) {
         .wanted = layout->rows,
         .wanted_count = layout->wanted,
     };
-    count_language(run, pass.segments);
-    struct tensor states =
-        arena_tensor(run->arena, run->model->compute, layout->wanted, run->model->config.hidden);
-    struct tensor target = arena_upload(run->arena, DTYPE_I32, 1, layout->wanted, layout->targets);
-    struct tensor logprob = arena_tensor(run->arena, DTYPE_F32, 1, layout->wanted);
-    struct tensor none = {0};
+    count_work(run);
+    *states = arena_tensor(run->arena, run->model->compute, layout->wanted, hidden);
     if (run->backward) {
-        if (language_tape_make(&run->language_tape, run->model, run->arena, layout->tokens, layout->wanted,
-                               choose_depth(run), err) != STATUS_OK)
-            return STATUS_FAILED;
-        pass.tape = &run->language_tape;
+        status = language_tape_make(&run->language_tape, run->model, run->arena, layout->tokens,
+                                    layout->wanted, choose_depth(run), err);
+        if (status != STATUS_OK) return status;
+        run->pass.tape = &run->language_tape;
     }
-    language_forward(run->model, run->arena, states, &pass);
-    if (end_part(run, &seconds->forward, err) != STATUS_OK) return STATUS_FAILED;
-    if (!run->backward) {
-        language_logprob(run->model, run->arena, states, target, logprob, none, none, 1);
-        if (end_part(run, &seconds->head, err) != STATUS_OK) return STATUS_FAILED;
-        return device_read(device, layout->logprob, logprob, err);
+    language_forward(run->model, run->arena, *states, &run->pass);
+    if (layout->picks) {
+        struct tensor picked = arena_tensor(run->arena, run->model->compute, layout->values, hidden);
+        gather_rows(run->model->device, picked, *states,
+                    arena_upload(run->arena, DTYPE_I32, 1, layout->values, layout->picks));
+        *states = picked;
     }
-    const struct language_loss loss = {
+    return pass_end_part(run, &run->runner->statistics.seconds.forward, err);
+}
+
+/* The gradients of the final states of the wanted tokens: those of all values that a token predicts. */
+static struct tensor add_up(struct pass_run *run, struct tensor d_states) {
+    const struct pass_layout *layout = &run->layout;
+    struct device *device = run->model->device;
+    if (!layout->picks) return d_states;
+    struct tensor sums = arena_tensor(run->arena, DTYPE_F32, layout->wanted, d_states.cols);
+    struct tensor out = arena_tensor(run->arena, d_states.dtype, layout->wanted, d_states.cols);
+    clear(device, sums);
+    scatter_add_rows(device, sums, d_states,
+                     arena_upload(run->arena, DTYPE_I32, 1, layout->values, layout->picks));
+    convert(device, out, sums);
+    return out;
+}
+
+/* Both towers back. d_states: [values, hidden]. */
+static enum status backward(struct pass_run *run, struct tensor d_states, struct error *err) {
+    struct pass_seconds *seconds = &run->runner->statistics.seconds;
+    const struct pass_layout *layout = &run->layout;
+    struct tensor d_features = none;
+    if (run->trains_vision && layout->visual_count > 0)
+        d_features = arena_tensor(run->arena, run->model->compute, layout->features, run->features.cols);
+    language_backward(run->model, run->gradients, run->arena, add_up(run, d_states), d_features, &run->pass);
+    enum status status = pass_end_part(run, &seconds->backward, err);
+    if (status != STATUS_OK || !d_features.data) return status;
+    vision_backward(run->model, run->gradients, run->arena, d_features, run->patches, &run->plan,
+                    &run->vision_tape);
+    return pass_end_part(run, &seconds->vision_backward, err);
+}
+
+/* ---- Samples ----------------------------------------------------------------------------------------- */
+
+/* *weights: the derivative of the loss by each value. */
+static enum status upload_weights(struct pass_run *run, const struct pass_sample *samples, int64_t count,
+                                  struct tensor *weights, struct error *err) {
+    float *host = memory_new((size_t)run->layout.values, sizeof *host, "the weights of a training pass", err);
+    if (!host) return STATUS_FAILED;
+    for (int64_t s = 0, at = 0; s < count; s++) {
+        int64_t labels = pass_labels(samples[s].labels, samples[s].count);
+        for (int64_t i = 0; i < labels; i++) host[at++] = (float)-samples[s].weight;
+    }
+    *weights = arena_upload(run->arena, DTYPE_F32, 1, run->layout.values, host);
+    free(host);
+    return STATUS_OK;
+}
+
+/* The head, and back through everything. */
+static enum status train_samples(struct pass_run *run, const struct pass_sample *samples, int64_t count,
+                                 struct tensor states, struct tensor logprob, struct error *err) {
+    struct language_loss loss = {
         .states = states,
-        .target = target,
-        .d_logprob = arena_upload(run->arena, DTYPE_F32, 1, layout->wanted, layout->d_logprob),
+        .target = arena_upload(run->arena, DTYPE_I32, 1, run->layout.values, run->layout.targets),
         .scale = 1,
         .d_states = states,
         .logprob = logprob,
     };
+    enum status status = upload_weights(run, samples, count, &loss.d_logprob, err);
+    if (status != STATUS_OK) return status;
     language_loss(run->model, run->gradients, run->arena, &loss);
-    if (end_part(run, &seconds->head, err) != STATUS_OK) return STATUS_FAILED;
-    struct tensor d_features = none;
-    if (run->trains_vision && layout->visuals > 0)
-        d_features = arena_tensor(run->arena, run->model->compute, layout->features, run->features.cols);
-    language_backward(run->model, run->gradients, run->arena, states, d_features, &pass);
-    if (end_part(run, &seconds->backward, err) != STATUS_OK) return STATUS_FAILED;
-    if (d_features.data) {
-        vision_backward(run->model, run->gradients, run->arena, d_features, run->patches, &run->plan,
-                        &run->vision_tape);
-        if (end_part(run, &seconds->vision_backward, err) != STATUS_OK) return STATUS_FAILED;
-    }
-    return device_read(device, layout->logprob, logprob, err);
+    status = pass_end_part(run, &run->runner->statistics.seconds.head, err);
+    return status == STATUS_OK ? backward(run, states, err) : status;
+}
+
+static enum status read_samples(struct pass_run *run, struct tensor states, struct tensor logprob,
+                                struct error *err) {
+    struct tensor target = arena_upload(run->arena, DTYPE_I32, 1, run->layout.values, run->layout.targets);
+    language_logprob(run->model, run->arena, states, target, logprob, none, none, 1);
+    return pass_end_part(run, &run->runner->statistics.seconds.head, err);
 }
 
 /* The logprobs of each sample, summed up. */
-static void sum_logprobs(const struct run *run, double *sums) {
-    const float *logprob = run->layout.logprob;
-    for (int64_t s = 0; s < run->count; s++) {
-        int64_t labels = pass_labels(run->samples[s].labels, run->samples[s].count);
+static enum status sum_logprobs(struct pass_run *run, const struct pass_sample *samples, int64_t count,
+                                struct tensor logprob, double *sums, struct error *err) {
+    float *values = memory_new((size_t)run->layout.values, sizeof *values, "log-probabilities", err);
+    enum status status = values ? device_read(run->model->device, values, logprob, err) : STATUS_FAILED;
+    for (int64_t s = 0, at = 0; status == STATUS_OK && s < count; s++) {
+        int64_t labels = pass_labels(samples[s].labels, samples[s].count);
         sums[s] = 0;
-        for (int64_t i = 0; i < labels; i++) {
-            /* The analyser does not know that error_set always fails, and walks on without tables. */
-            sums[s] += (double)*logprob++; /* NOLINT(clang-analyzer-core.NullDereference) */
-        }
+        for (int64_t i = 0; i < labels; i++) sums[s] += (double)values[at++];
     }
+    free(values);
+    return status;
 }
 
 enum status pass_run(struct pass_runner *runner, const struct pass_sample *samples, int64_t count,
-                     bool backward, double *logprob_sums, struct error *err) {
-    struct run run = {
-        .runner = runner,
-        .model = runner->settings.model,
-        .gradients = runner->settings.gradients,
-        .arena = &runner->arena,
-        .samples = samples,
-        .count = count,
-        .backward = backward,
-        .trains_vision = runner->settings.gradients && vision_is_trained(runner->settings.gradients),
-        .clock = clock_seconds(),
-    };
+                     bool backward_too, double *logprob_sums, struct error *err) {
+    struct pass_run run = begin(runner, backward_too);
     struct arena_mark mark = arena_mark(run.arena);
-    enum status status = layout_make(&run, err);
-    if (status == STATUS_OK) status = vision_part(&run, err);
-    if (status == STATUS_OK) status = language_part(&run, err);
-    if (status == STATUS_OK) sum_logprobs(&run, logprob_sums);
-    arena_release(run.arena, mark);
-    language_tape_free(&run.language_tape);
-    vision_tape_free(&run.vision_tape);
-    vision_plan_free(&run.plan);
-    layout_free(&run.layout);
+    struct tensor states, logprob;
+    enum status status = pass_layout_samples(&run.layout, &run.model->config, samples, count, err);
+    if (status == STATUS_OK) status = forward(&run, &states, err);
+    if (status == STATUS_OK) {
+        logprob = arena_tensor(run.arena, DTYPE_F32, 1, run.layout.values);
+        status = backward_too ? train_samples(&run, samples, count, states, logprob, err)
+                              : read_samples(&run, states, logprob, err);
+    }
+    if (status == STATUS_OK) status = sum_logprobs(&run, samples, count, logprob, logprob_sums, err);
+    end(&run, mark);
+    return status;
+}
+
+/* ---- Groups ------------------------------------------------------------------------------------------ */
+
+/* What the head says of a group pass. */
+struct head {
+    struct tensor states, target, logprob, log_sum, entropy;
+    float scale;
+};
+
+static enum status run_head(struct pass_run *run, struct tensor states, double temperature, bool entropy,
+                            struct head *head, struct error *err) {
+    int64_t values = run->layout.values;
+    *head = (struct head){
+        .states = states,
+        .target = arena_upload(run->arena, DTYPE_I32, 1, values, run->layout.targets),
+        .logprob = arena_tensor(run->arena, DTYPE_F32, 1, values),
+        .log_sum = arena_tensor(run->arena, DTYPE_F32, 1, values),
+        .entropy = entropy ? arena_tensor(run->arena, DTYPE_F32, 1, values) : none,
+        .scale = (float)(1 / temperature),
+    };
+    language_logprob(run->model, run->arena, states, head->target, head->logprob, head->log_sum,
+                     head->entropy, head->scale);
+    return pass_end_part(run, &run->runner->statistics.seconds.head, err);
+}
+
+static enum status read_head(struct pass_run *run, const struct head *head, float *logprob, float *entropy,
+                             struct error *err) {
+    enum status status = device_read(run->model->device, logprob, head->logprob, err);
+    if (status != STATUS_OK || !entropy) return status;
+    return device_read(run->model->device, entropy, head->entropy, err);
+}
+
+/* Host arrays of a loss. */
+struct loss_values {
+    float *logprob, *entropy, *d_logprob, *d_entropy;
+};
+
+static enum status loss_values_make(struct loss_values *values, int64_t count, const struct pass_loss *loss,
+                                    struct error *err) {
+    const char *what = "the values of a training pass";
+    size_t size = sizeof(float), length = (size_t)count;
+    bool done = (values->logprob = memory_new(length, size, what, err)) &&
+                (values->d_logprob = memory_new(length, size, what, err)) &&
+                (!loss->reads_entropy || (values->entropy = memory_new(length, size, what, err))) &&
+                (!loss->derives_entropy || (values->d_entropy = memory_new(length, size, what, err)));
+    return done ? STATUS_OK : STATUS_FAILED;
+}
+
+static void loss_values_free(struct loss_values *values) {
+    free(values->logprob);
+    free(values->entropy);
+    free(values->d_logprob);
+    free(values->d_entropy);
+}
+
+/* The head's gradients; head->states become those of the states. */
+static enum status head_backward(struct pass_run *run, const struct head *head,
+                                 const struct loss_values *values, struct error *err) {
+    int64_t count = run->layout.values;
+    const struct language_loss loss = {
+        .states = head->states,
+        .target = head->target,
+        .d_logprob = arena_upload(run->arena, DTYPE_F32, 1, count, values->d_logprob),
+        .d_entropy =
+            values->d_entropy ? arena_upload(run->arena, DTYPE_F32, 1, count, values->d_entropy) : none,
+        .scale = head->scale,
+        .known = true,
+        .d_states = head->states,
+        .log_sum = head->log_sum,
+        .entropy = head->entropy,
+    };
+    language_loss(run->model, run->gradients, run->arena, &loss);
+    return pass_end_part(run, &run->runner->statistics.seconds.head, err);
+}
+
+/* From the final states to the gradients, by way of the loss. */
+static enum status train_groups(struct pass_run *run, struct tensor states, double temperature,
+                                const struct pass_loss *loss, struct error *err) {
+    struct pass_seconds *seconds = &run->runner->statistics.seconds;
+    struct loss_values values = {0};
+    struct head head;
+    enum status status = loss_values_make(&values, run->layout.values, loss, err);
+    if (status == STATUS_OK) status = run_head(run, states, temperature, loss->reads_entropy, &head, err);
+    if (status == STATUS_OK) status = read_head(run, &head, values.logprob, values.entropy, err);
+    if (status == STATUS_OK)
+        status = loss->derive(loss->context, values.logprob, values.entropy, values.d_logprob,
+                              values.d_entropy, err);
+    if (status == STATUS_OK) status = pass_end_part(run, &seconds->loss, err);
+    if (status == STATUS_OK) status = head_backward(run, &head, &values, err);
+    if (status == STATUS_OK) status = backward(run, states, err);
+    if (status == STATUS_OK) status = device_synchronize(run->model->device, err);
+    loss_values_free(&values);
+    return status;
+}
+
+/* The groups as groups of one completion each. */
+static struct pass_group *take_apart(const struct pass_group *groups, int64_t *count, struct error *err) {
+    int64_t completions = 0, made = 0;
+    for (int64_t g = 0; g < *count; g++) completions += groups[g].completion_count;
+    struct pass_group *apart = memory_new((size_t)completions, sizeof *apart, "groups", err);
+    if (!apart) return NULL;
+    for (int64_t g = 0; g < *count; g++)
+        for (int64_t c = 0; c < groups[g].completion_count; c++) {
+            apart[made] = groups[g];
+            apart[made].completions = &groups[g].completions[c];
+            apart[made++].completion_count = 1;
+        }
+    *count = made;
+    return apart;
+}
+
+/* The tables of the groups as they are to be read. */
+static enum status layout_groups(struct pass_run *run, const struct pass_group *groups, int64_t count,
+                                 struct pass_reading how, struct error *err) {
+    const struct model_config *config = &run->model->config;
+    if (!(how.temperature > 0))
+        return error_usage(err, "a temperature of %g is not above 0", how.temperature);
+    if (!how.apart) return pass_layout_groups(&run->layout, config, groups, count, err);
+    struct pass_group *apart = take_apart(groups, &count, err);
+    enum status status = apart ? pass_layout_groups(&run->layout, config, apart, count, err) : STATUS_FAILED;
+    free(apart);
+    return status;
+}
+
+enum status pass_groups_read(struct pass_runner *runner, const struct pass_group *groups, int64_t count,
+                             struct pass_reading how, float *logprob, float *entropy, struct error *err) {
+    struct pass_run run = begin(runner, false);
+    struct arena_mark mark = arena_mark(run.arena);
+    struct tensor states;
+    struct head head;
+    enum status status = layout_groups(&run, groups, count, how, err);
+    if (status == STATUS_OK && run.layout.values > 0) {
+        status = forward(&run, &states, err);
+        if (status == STATUS_OK)
+            status = run_head(&run, states, how.temperature, entropy != NULL, &head, err);
+        if (status == STATUS_OK) status = read_head(&run, &head, logprob, entropy, err);
+    }
+    end(&run, mark);
+    return status;
+}
+
+enum status pass_groups_train(struct pass_runner *runner, const struct pass_group *groups, int64_t count,
+                              struct pass_reading how, const struct pass_loss *loss, struct error *err) {
+    struct pass_run run = begin(runner, true);
+    struct arena_mark mark = arena_mark(run.arena);
+    struct tensor states;
+    enum status status = layout_groups(&run, groups, count, how, err);
+    if (status == STATUS_OK && run.layout.values > 0) {
+        status = forward(&run, &states, err);
+        if (status == STATUS_OK) status = train_groups(&run, states, how.temperature, loss, err);
+    }
+    end(&run, mark);
     return status;
 }

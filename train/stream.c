@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "train/vision_features.h"
 
 struct stream_row {
     struct sample sample;
@@ -68,12 +69,10 @@ static char *visual_key(const struct sample_visual *visual, const struct visual_
 static enum status fill_visual(const struct stream_settings *settings, struct stream_row *row, int64_t v,
                                bool *mismatch, struct error *err) {
     struct sample_visual *visual = &row->sample.visuals[v];
-    const struct model *model = settings->model;
     if (settings->cache) {
         row->keys[v] = visual_key(visual, &settings->encoding->visual, err);
         if (!row->keys[v]) return STATUS_FAILED;
-        int64_t rows = grid_features(&model->config.vision, &row->sample.grids[v]);
-        size_t size = (size_t)(rows * model->config.hidden) * dtype_size(model->compute);
+        size_t size = vision_features_bytes(settings->model, &row->sample.grids[v]);
         enum status status = vision_cache_find(settings->cache, row->keys[v], size, &row->found[v], err);
         if (status != STATUS_OK) return status;
         row->features[v] = row->found[v].data;
@@ -115,11 +114,11 @@ static struct pass_sample row_sample(const struct stream_row *row) {
         .count = row->sample.count,
         .tokens = row->sample.tokens,
         .labels = row->sample.labels,
-        .visuals = row->sample.grids,
-        .visual_count = row->sample.visual_count,
-        .patches = row->patches,
-        .keys = (const char *const *)row->keys,
-        .features = row->features,
+        .visuals = {.count = row->sample.visual_count,
+                    .grids = row->sample.grids,
+                    .patches = row->patches,
+                    .keys = (const char *const *)row->keys,
+                    .features = row->features},
     };
 }
 

@@ -117,11 +117,11 @@ static void check_row(const struct pass_sample *sample, const struct fixture *fi
     assert_int_equal(sample->count, alone.count);
     assert_memory_equal(sample->tokens, alone.tokens, (size_t)alone.count * sizeof *alone.tokens);
     assert_memory_equal(sample->labels, alone.labels, (size_t)alone.count * sizeof *alone.labels);
-    assert_int_equal(sample->visual_count, alone.visual_count);
+    assert_int_equal(sample->visuals.count, alone.visual_count);
     for (int64_t v = 0; v < alone.visual_count; v++) {
         const struct visual *visual = &alone.visuals[v].visual;
-        assert_non_null(sample->patches[v]);
-        assert_memory_equal(sample->patches[v], visual->patches,
+        assert_non_null(sample->visuals.patches[v]);
+        assert_memory_equal(sample->visuals.patches[v], visual->patches,
                             (size_t)(visual->rows * visual->columns) * sizeof(float));
     }
     sample_free(&alone);
@@ -244,16 +244,16 @@ static void test_cached_features(void **state) {
     struct stream *stream = begin(&fixture, 1, 0);
     struct micro_batch *batch = next(stream);
     const struct pass_sample *sample = &batch->samples[0];
-    assert_non_null(sample->patches[0]);
-    assert_null(sample->features[0]);
-    assert_non_null(sample->keys[0]);
-    int64_t rows = grid_features(&model.config.vision, &sample->visuals[0]);
+    assert_non_null(sample->visuals.patches[0]);
+    assert_null(sample->visuals.features[0]);
+    assert_non_null(sample->visuals.keys[0]);
+    int64_t rows = grid_features(&model.config.vision, &sample->visuals.grids[0]);
     size_t size = (size_t)(rows * model.config.hidden) * sizeof(float);
     float *features = calloc(1, size);
     assert_non_null(features);
     features[0] = 7;
-    assert_int_equal(vision_cache_store(fixture.settings.cache, sample->keys[0], features, size, &err),
-                     STATUS_OK);
+    assert_int_equal(
+        vision_cache_store(fixture.settings.cache, sample->visuals.keys[0], features, size, &err), STATUS_OK);
     micro_batch_free(batch);
     stream_stop(stream);
 
@@ -262,11 +262,11 @@ static void test_cached_features(void **state) {
         batch = next(stream);
         sample = &batch->samples[0];
         if (i == 1) {
-            assert_null(sample->features[0]);
-            assert_non_null(sample->patches[0]);
+            assert_null(sample->visuals.features[0]);
+            assert_non_null(sample->visuals.patches[0]);
         } else {
-            assert_memory_equal(sample->features[0], features, size);
-            assert_null(sample->patches[0]);
+            assert_memory_equal(sample->visuals.features[0], features, size);
+            assert_null(sample->visuals.patches[0]);
         }
         micro_batch_free(batch);
     }
@@ -275,7 +275,7 @@ static void test_cached_features(void **state) {
     fixture.encoding.visual.max_pixels /= 4; /* other frames are other features */
     stream = begin(&fixture, 1, 0);
     batch = next(stream);
-    assert_null(batch->samples[0].features[0]);
+    assert_null(batch->samples[0].visuals.features[0]);
     micro_batch_free(batch);
     stream_stop(stream);
     vision_cache_free(fixture.settings.cache);
@@ -308,13 +308,13 @@ static void test_packed(void **state) {
             assert_memory_equal(whole->tokens + token, alone.tokens, (size_t)alone.count * sizeof(int32_t));
             assert_memory_equal(whole->labels + token, alone.labels, (size_t)alone.count * sizeof(int32_t));
             for (int64_t v = 0; v < alone.visual_count; v++, visual++) {
-                assert_memory_equal(&whole->visuals[visual], &alone.grids[v], sizeof *alone.grids);
-                assert_non_null(whole->patches[visual]);
+                assert_memory_equal(&whole->visuals.grids[visual], &alone.grids[v], sizeof *alone.grids);
+                assert_non_null(whole->visuals.patches[visual]);
             }
             token += alone.count;
             sample_free(&alone);
         }
-        assert_int_equal(batch->samples[0].visual_count, joined ? visual : 1);
+        assert_int_equal(batch->samples[0].visuals.count, joined ? visual : 1);
         if (joined) assert_int_equal(batch->samples[0].count, token);
         micro_batch_free(batch);
         batch = next(stream);
