@@ -203,8 +203,22 @@ enum status yaml_read_file(const char *path, struct yaml_node **root, struct err
     return status;
 }
 
+static enum status take_as_text(const char *text, struct yaml_node **root, struct error *err) {
+    struct yaml_node *node = memory_new(1, sizeof *node, "a YAML node", err);
+    if (!node) return STATUS_FAILED;
+    *node = (struct yaml_node){.kind = YAML_SCALAR, .plain = true};
+    node->text = memory_text(text, strlen(text), "a YAML node", err);
+    if (!node->text) {
+        yaml_tree_free(node);
+        return STATUS_FAILED;
+    }
+    *root = node;
+    return STATUS_OK;
+}
+
 enum status yaml_read_word(const char *text, const char *place, struct yaml_node **root, struct error *err) {
     if (!text[strspn(text, " \t")]) text = "null";
+    if (*text == '@') return take_as_text(text, root, err);
     return read_text(text, strlen(text), place, false, root, err);
 }
 

@@ -35,7 +35,8 @@ struct yaml_node {
  * the file cannot be read at all). yaml_tree_free ends the tree. */
 enum status yaml_read_file(const char *path, struct yaml_node **root, struct error *err);
 
-/* The same for text on one line (a word of a command line): errors are "PLACE: CAUSE". Empty text is null. */
+/* The same for text on one line (a word of a command line): errors are "PLACE: CAUSE". Empty text is null.
+ * Text that begins with '@', which YAML keeps for itself, is taken as it is: @FILE. */
 enum status yaml_read_word(const char *text, const char *place, struct yaml_node **root, struct error *err);
 
 void yaml_tree_free(struct yaml_node *root);

@@ -17,7 +17,7 @@ struct settings {
 static const struct option_spec options[] = {
     {.name = "config",
      .argument = "FILE",
-     .help = "YAML file with the keys of LLaMA-Factory and Hugging Face's TrainingArguments",
+     .help = "YAML file with the keys of LLaMA-Factory, TRL and Hugging Face's TrainingArguments",
      .kind = OPTION_STRING,
      .offset = offsetof(struct settings, config)},
     {.name = "dry-run",
@@ -116,6 +116,7 @@ static enum status arguments_make(int argc, char **argv, struct arguments *argum
 
 /* The run that the configuration describes. */
 static enum status run(const struct train_config *config, bool dry_run, struct error *err) {
+    if (config->stage == TRAIN_STAGE_GRPO) return error_usage(err, "stage grpo is not there yet");
     if (dry_run) return train_sft_plan(config, err);
     return train_sft_run(config, err);
 }

@@ -10,15 +10,19 @@ static void free_values(struct config_values *values) {
     free(values->deepspeed);
     free(values->resume);
     config_names_free(&values->report_to);
+    free(values->reward_weights.numbers);
 }
 
 void train_config_free(struct train_config *config) {
-    char *const strings[] = {config->notes,       config->model,        config->dataset_dir,
-                             config->media_dir,   config->output_dir,   config->vision_cache_dir,
-                             config->logging_dir, config->resume_folder};
+    char *const strings[] = {config->notes,        config->model,         config->dataset_dir,
+                             config->media_dir,    config->output_dir,    config->vision_cache_dir,
+                             config->logging_dir,  config->resume_folder, config->grpo.question_template,
+                             config->grpo.rollouts};
     for (size_t i = 0; i < sizeof(strings) / sizeof *strings; i++) free(strings[i]);
     config_names_free(&config->datasets);
     config_names_free(&config->eval_datasets);
+    config_names_free(&config->grpo.reward_funcs);
+    free(config->grpo.reward_weights);
     *config = (struct train_config){0};
 }
 
@@ -27,12 +31,17 @@ bool train_config_knows(const char *name) {
     return config_key_find(name, ~0u, &match);
 }
 
-static enum status store_defaults(struct config_values *values, struct error *err) {
+static enum status store_defaults(const struct config_reader *reader, struct config_values *values,
+                                  struct error *err) {
     const struct config_group *group;
+    enum train_stage stage = reader->stages & 1u << TRAIN_STAGE_GRPO ? TRAIN_STAGE_GRPO : TRAIN_STAGE_SFT;
     enum status status = STATUS_OK;
-    for (size_t g = 0; (group = config_group_at(g)) && status == STATUS_OK; g++)
-        for (size_t i = 0; group->role == CONFIG_USED && i < group->count && status == STATUS_OK; i++)
-            status = config_store_default(&group->keys[i], values, err);
+    for (size_t g = 0; (group = config_group_at(g)) && status == STATUS_OK; g++) {
+        if (group->role != CONFIG_USED || !(group->stages & reader->stages)) continue;
+        for (size_t i = 0; i < group->count && status == STATUS_OK; i++)
+            status = config_store_default(&group->keys[i], stage, values, err);
+    }
+    values->config.stage = stage;
     return status;
 }
 
@@ -61,24 +70,34 @@ static void note_ignored(struct config_reader *reader) {
     if (count) text_append_string(&reader->notes, "\n");
 }
 
-static enum status collect(struct config_reader *reader, const char *const *words, size_t count,
-                           struct error *err) {
-    bool other_stage = false;
-    for (size_t i = 0; i < count; i++) other_stage |= strncmp(words[i], "stage=", strlen("stage=")) == 0;
-    enum status status = reader->path ? config_collect_file(reader, other_stage, err) : STATUS_OK;
-    for (size_t i = 0; i < count && status == STATUS_OK; i++)
-        status = config_collect_word(reader, words[i], err);
-    return status;
+/* What members have that keys without a default leave as they are. */
+static struct config_values values_not_given(void) {
+    return (struct config_values){
+        .config = {.max_samples = INT64_MAX,
+                   .activation_memory = -1,
+                   .data_seed = -1,
+                   .min_lr = -1,
+                   .grpo = {.max_prompt_length = INT64_MAX,
+                            .video_fps = NAN,
+                            .video_max_pixels = NAN,
+                            .video_min_pixels = NAN,
+                            .video_total_pixels = NAN,
+                            .image_max_pixels = NAN,
+                            .image_min_pixels = NAN,
+                            .epsilon_high = NAN,
+                            .delta = NAN,
+                            .importance_sampling_cap = NAN,
+                            .eval_temperature = NAN}},
+        .min_lr_rate = -1,
+    };
 }
 
 enum status train_config_read(const char *path, const char *const *words, size_t count,
                               struct train_config *config, struct error *err) {
-    struct config_reader reader = {.path = path, .stages = 1u << TRAIN_STAGE_SFT};
-    struct config_values values = {
-        .config = {.max_samples = INT64_MAX, .activation_memory = -1, .data_seed = -1, .min_lr = -1},
-        .min_lr_rate = -1};
-    enum status status = collect(&reader, words, count, err);
-    if (status == STATUS_OK) status = store_defaults(&values, err);
+    struct config_reader reader = {.path = path};
+    struct config_values values = values_not_given();
+    enum status status = config_collect(&reader, words, count, err);
+    if (status == STATUS_OK) status = store_defaults(&reader, &values, err);
     if (status == STATUS_OK) status = store_settings(&reader, &values, err);
     if (status == STATUS_OK) {
         note_ignored(&reader);

@@ -8,7 +8,7 @@
  *
  * What a key is called, allowed to be and means stands in one table (train/config_keys.h); members here have
  * the name of their key unless the comment says otherwise. What the file leaves out has the default of
- * LLaMA-Factory or Hugging Face, also where a key is null.
+ * LLaMA-Factory or Hugging Face (stage grpo: of Video-R1 or TRL), also where a key is null.
  */
 #ifndef VS2_TRAIN_CONFIG_H
 #define VS2_TRAIN_CONFIG_H
@@ -37,6 +37,69 @@ struct train_names {
     int64_t count;
 };
 
+struct train_numbers {
+    double *numbers;
+    int64_t count;
+};
+
+/* Where a token of a video stands in time, for the positions of its pads. */
+enum train_grid_time {
+    TRAIN_GRID_SECONDS, /* real seconds of the frames, in rollouts and training alike */
+    TRAIN_GRID_UNIT,    /* a second a temporal patch, in the training pass: what Video-R1 computes there */
+};
+
+/* What stage grpo has of its own. Numbers that were not given and have no default are NaN. */
+struct train_grpo {
+    /* Prompts. train_config.datasets and eval_datasets are paths of JSON files here. */
+    char *question_template; /* the user's turn, with {problem} in it; @FILE reads it. NULL: the published one
+                              */
+    int64_t max_prompt_length; /* of longer prompts the right end is kept; INT64_MAX: all of it */
+    const char *frame_policy;  /* a name that visual_policy_find knows */
+    double video_fps, video_max_pixels, video_min_pixels, video_total_pixels, image_max_pixels,
+        image_min_pixels;                   /* NaN: the policy's own */
+    int64_t video_maxlen, video_min_frames; /* 0: the policy's own */
+    int64_t max_pixels, min_pixels;         /* of the processor's resize; 0: the checkpoint's own */
+    int second_per_grid;                    /* enum train_grid_time */
+
+    /* Rollouts. */
+    int64_t num_generations, max_completion_length;
+    double temperature, top_p, min_p, repetition_penalty;
+    int64_t top_k;                   /* 0: all tokens */
+    int64_t num_iterations;          /* times that the rollouts are trained on */
+    int64_t steps_per_generation;    /* micro-batches whose rollouts are made with the same weights */
+    bool dynamic_sampling;           /* groups of equal rewards are replaced */
+    int64_t dynamic_sampling_rounds; /* times that prompts are drawn in their place, at most */
+    int64_t rollout_batch_size;      /* sequences that grow at once; 0: decided here */
+    int64_t rollout_cache_memory;    /* bytes of their keys and values */
+    char *rollouts;                  /* file of recorded rollouts to train from, or NULL */
+    bool log_completions;            /* write completions/step_N.jsonl */
+
+    /* Rewards. */
+    struct train_names reward_funcs;
+    double *reward_weights; /* [reward_funcs.count] */
+    double reward_timeout;  /* seconds that a reward's program may take */
+
+    /* Loss. */
+    const char *loss_type;                 /* grpo, bnpo, dr_grpo, dapo, cispo or gspo */
+    const char *scale_rewards;             /* group, batch or none */
+    const char *importance_sampling_level; /* token or sequence */
+    double beta, epsilon, epsilon_high;
+    double delta;                   /* NaN: no upper bound */
+    double importance_sampling_cap; /* of training to rollout probabilities; NaN: no correction */
+    bool mask_truncated_completions;
+    double entropy_coef;
+    bool sync_ref_model;
+    double ref_model_mixup_alpha;
+    int64_t ref_model_sync_steps;
+    int64_t pass_tokens; /* groups share a pass up to this many tokens */
+
+    /* Evaluation, and when to give up. */
+    int64_t num_generations_eval;
+    double eval_temperature;
+    int64_t max_zero_std_steps; /* in a row, in which no group tells its completions apart; 0: any number */
+    double max_kl;              /* mean a step; NaN: any */
+};
+
 struct train_config {
     int stage;   /* enum train_stage */
     char *notes; /* whole lines for the user at the start; "" when there is nothing to say */
@@ -52,7 +115,7 @@ struct train_config {
     int64_t zero_stage;                /* 0 to 3, from `deepspeed`; has no effect in one process */
 
     /* Data. */
-    struct train_names datasets;      /* dataset: at least one */
+    struct train_names datasets;      /* dataset, dataset_name: at least one */
     struct train_names eval_datasets; /* eval_dataset: none, or sets to evaluate on */
     char *dataset_dir;                /* holds dataset_info.json */
     char *media_dir;                  /* what relative paths of videos start from; dataset_dir by default */
@@ -107,6 +170,8 @@ struct train_config {
     bool tensorboard;  /* write event files: yes, unless report_to is none */
     char *logging_dir; /* folder of the event files; NULL: "runs" in output_dir */
     bool disable_tqdm; /* no progress line */
+
+    struct train_grpo grpo;
 };
 
 /* Reads the YAML file (path may be NULL: nothing but words) and then `count` words "key=value", whose values

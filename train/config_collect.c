@@ -127,28 +127,40 @@ static const struct yaml_node *find_stage(const struct yaml_node *map) {
     return found;
 }
 
-/* A stage that is still to come is told of before its keys are called unknown. */
-static enum status check_stage(const struct config_reader *reader, const struct yaml_node *stage,
-                               struct error *err) {
-    if (strcmp(stage->text, "grpo") != 0) return STATUS_OK;
-    error_usage(err, "stage 'grpo' is not there yet; this version trains stage sft");
+/* The keys of one stage are understood from here on. */
+static enum status take_stage(struct config_reader *reader, const struct yaml_node *stage,
+                              struct error *err) {
+    for (unsigned i = 0; config_stage_names[i]; i++)
+        if (strcmp(config_stage_names[i], stage->text) == 0) reader->stages = 1u << i;
+    if (reader->stages) return STATUS_OK;
+    error_usage(err, "'%.100s' is neither sft nor grpo", stage->text);
+    if (stage->line) error_prefix(err, "stage");
     put_place(reader, "stage", stage->line, err);
     return STATUS_USAGE;
 }
 
-enum status config_collect_file(struct config_reader *reader, bool other_stage, struct error *err) {
+/* The stage that the last of the words about it names. */
+static enum status stage_of_words(struct config_reader *reader, const char *const *words, size_t count,
+                                  struct error *err) {
+    static const char prefix[] = "stage=";
+    for (size_t i = count; i-- > 0;) {
+        if (strncmp(words[i], prefix, strlen(prefix)) != 0) continue;
+        const struct yaml_node stage = {.text = (char *)words[i] + strlen(prefix)};
+        return take_stage(reader, &stage, err);
+    }
+    return STATUS_OK;
+}
+
+static enum status read_file(struct config_reader *reader, const struct yaml_node **map, struct error *err) {
     struct yaml_node *tree;
     enum status status = yaml_read_file(reader->path, &tree, err);
     if (status == STATUS_OK) status = adopt(reader, tree, err);
     if (status != STATUS_OK) return status;
-    if (tree->kind != YAML_MAP) {
-        error_usage(err, "not made of lines 'key: value'");
-        put_place(reader, "", tree->line, err);
-        return STATUS_USAGE;
-    }
-    const struct yaml_node *stage = other_stage ? NULL : find_stage(tree);
-    status = stage ? check_stage(reader, stage, err) : STATUS_OK;
-    return status == STATUS_OK ? collect_entries(reader, tree, "", err) : status;
+    *map = tree;
+    if (tree->kind == YAML_MAP) return STATUS_OK;
+    error_usage(err, "not made of lines 'key: value'");
+    put_place(reader, "", tree->line, err);
+    return STATUS_USAGE;
 }
 
 /* "optimizer.learning_rate" is learning_rate of a section. */
@@ -159,7 +171,7 @@ static void strip_sections(const struct config_reader *reader, char *key) {
         memmove(key, dot + 1, strlen(dot + 1) + 1);
 }
 
-enum status config_collect_word(struct config_reader *reader, const char *word, struct error *err) {
+static enum status collect_word(struct config_reader *reader, const char *word, struct error *err) {
     const char *value = strchr(word, '=');
     if (!value || value == word)
         return error_usage(err, "argument '%.100s': not of the form key=value", word);
@@ -176,9 +188,20 @@ enum status config_collect_word(struct config_reader *reader, const char *word, 
     }
     tree->key = key;
     status = adopt(reader, tree, err);
-    if (status == STATUS_OK && strcmp(key, "stage") == 0 && tree->kind == YAML_SCALAR)
-        status = check_stage(reader, tree, err);
     return status == STATUS_OK ? collect_entry(reader, tree, "", err) : status;
+}
+
+enum status config_collect(struct config_reader *reader, const char *const *words, size_t count,
+                           struct error *err) {
+    const struct yaml_node *map = NULL;
+    enum status status = stage_of_words(reader, words, count, err);
+    if (status == STATUS_OK && reader->path) status = read_file(reader, &map, err);
+    const struct yaml_node *stage = status == STATUS_OK && !reader->stages && map ? find_stage(map) : NULL;
+    if (stage) status = take_stage(reader, stage, err);
+    if (!reader->stages) reader->stages = 1u << TRAIN_STAGE_SFT;
+    if (status == STATUS_OK && map) status = collect_entries(reader, map, "", err);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) status = collect_word(reader, words[i], err);
+    return status;
 }
 
 void config_reader_free(struct config_reader *reader) {

@@ -4,15 +4,16 @@
 
 #include "base/nearest.h"
 #include "train/config_foreign.h"
+#include "train/config_grpo.h"
 #include "train/schedule.h"
 
 #define CONFIG(member) offsetof(struct config_values, config.member)
 #define VALUE(member)  offsetof(struct config_values, member)
 #define COUNT(array)   (sizeof(array) / sizeof *(array))
 
-enum { SFT = 1u << TRAIN_STAGE_SFT, GRPO = 1u << TRAIN_STAGE_GRPO, EVERY_STAGE = SFT | GRPO };
+enum { SFT = 1u << TRAIN_STAGE_SFT, EVERY_STAGE = SFT | 1u << TRAIN_STAGE_GRPO };
 
-static const char *const stage_names[] = {"sft", "grpo", NULL};             /* enum train_stage */
+const char *const config_stage_names[] = {"sft", "grpo", NULL};             /* enum train_stage */
 static const char *const strategy_names[] = {"no", "steps", "epoch", NULL}; /* enum train_strategy */
 const char *const config_device_names[] = {"auto", "cpu", "cuda", "guard", NULL};
 static const char *const save_dtype_names[] = {"auto", "bf16", "f32", NULL}; /* enum config_save_dtype */
@@ -22,8 +23,8 @@ static const struct config_key model_keys[] = {
      .kind = CONFIG_CHOICE,
      .offset = CONFIG(stage),
      .standard = "sft",
-     .choices = stage_names,
-     .help = "what is trained: sft, supervised fine-tuning; grpo comes later"},
+     .choices = config_stage_names,
+     .help = "what is trained: sft, supervised fine-tuning; grpo, group-relative policy optimization"},
     {.name = "model_name_or_path",
      .kind = CONFIG_STRING,
      .offset = CONFIG(model),
@@ -40,7 +41,7 @@ static const struct config_key model_keys[] = {
      .choices = config_device_names,
      .help = "where to compute"},
     {.name = "use_cpu",
-     .alias = "no_cuda",
+     .aliases = {"no_cuda"},
      .kind = CONFIG_BOOL,
      .offset = VALUE(use_cpu),
      .standard = "false",
@@ -49,11 +50,13 @@ static const struct config_key model_keys[] = {
      .kind = CONFIG_BOOL,
      .offset = CONFIG(freeze_vision_tower),
      .standard = "true",
+     .grpo = "false",
      .help = "do not train visual.patch_embed and visual.blocks"},
     {.name = "freeze_multi_modal_projector",
      .kind = CONFIG_BOOL,
      .offset = CONFIG(freeze_multi_modal_projector),
      .standard = "true",
+     .grpo = "false",
      .help = "do not train visual.merger"},
     {.name = "freeze_language_model",
      .kind = CONFIG_BOOL,
@@ -66,7 +69,7 @@ static const struct config_key model_keys[] = {
      .help = "DeepSpeed's JSON file, of which the ZeRO stage is read; from its name when it is not there"},
 };
 
-static const struct config_key data_keys[] = {
+static const struct config_key sft_keys[] = {
     {.name = "dataset",
      .kind = CONFIG_NAMES,
      .offset = CONFIG(datasets),
@@ -91,19 +94,6 @@ static const struct config_key data_keys[] = {
      .low = 8,
      .high = 1e+07,
      .help = "most tokens of a sample, or of a packed sequence"},
-    {.name = "max_samples",
-     .kind = CONFIG_INTEGER,
-     .offset = CONFIG(max_samples),
-     .low = 1,
-     .high = 1e+15,
-     .help = "most samples of each data set; all when null"},
-    {.name = "val_size",
-     .kind = CONFIG_NUMBER,
-     .offset = CONFIG(val_size),
-     .standard = "0",
-     .low = 0,
-     .high = 1e+12,
-     .help = "samples split off to evaluate on: a share below 1, or how many"},
     {.name = "mask_history",
      .kind = CONFIG_BOOL,
      .offset = CONFIG(mask_history),
@@ -124,31 +114,6 @@ static const struct config_key data_keys[] = {
      .offset = CONFIG(neat_packing),
      .standard = "false",
      .help = "the same, and the samples of a sequence do not see each other"},
-    {.name = "disable_shuffling",
-     .kind = CONFIG_BOOL,
-     .offset = CONFIG(disable_shuffling),
-     .standard = "false",
-     .help = "take the samples in the order of the file"},
-    {.name = "max_skipped_ratio",
-     .kind = CONFIG_NUMBER,
-     .offset = CONFIG(max_skipped_ratio),
-     .standard = "0.1",
-     .low = 0,
-     .high = 1,
-     .help = "stop when more than this share of the samples cannot be used (ours)"},
-    {.name = "preprocessing_num_workers",
-     .kind = CONFIG_INTEGER,
-     .offset = CONFIG(preprocessing_num_workers),
-     .low = 0,
-     .high = 1024,
-     .help = "threads that read and tokenize; decided here when null or 0"},
-    {.name = "dataloader_num_workers",
-     .kind = CONFIG_INTEGER,
-     .offset = CONFIG(dataloader_num_workers),
-     .standard = "0",
-     .low = 0,
-     .high = 1024,
-     .help = "threads that decode videos ahead of the step; decided here when 0"},
     {.name = "image_max_pixels",
      .kind = CONFIG_INTEGER,
      .offset = CONFIG(image_max_pixels),
@@ -193,6 +158,47 @@ static const struct config_key data_keys[] = {
      .help = "most frames of a video"},
 };
 
+static const struct config_key data_keys[] = {
+    {.name = "max_samples",
+     .kind = CONFIG_INTEGER,
+     .offset = CONFIG(max_samples),
+     .low = 1,
+     .high = 1e+15,
+     .help = "most samples of each data set; all when null"},
+    {.name = "val_size",
+     .kind = CONFIG_NUMBER,
+     .offset = CONFIG(val_size),
+     .standard = "0",
+     .low = 0,
+     .high = 1e+12,
+     .help = "samples split off to evaluate on: a share below 1, or how many"},
+    {.name = "disable_shuffling",
+     .kind = CONFIG_BOOL,
+     .offset = CONFIG(disable_shuffling),
+     .standard = "false",
+     .help = "take the samples in the order of the file"},
+    {.name = "max_skipped_ratio",
+     .kind = CONFIG_NUMBER,
+     .offset = CONFIG(max_skipped_ratio),
+     .standard = "0.1",
+     .low = 0,
+     .high = 1,
+     .help = "stop when more than this share of the samples cannot be used (ours)"},
+    {.name = "preprocessing_num_workers",
+     .kind = CONFIG_INTEGER,
+     .offset = CONFIG(preprocessing_num_workers),
+     .low = 0,
+     .high = 1024,
+     .help = "threads that read and tokenize; decided here when null or 0"},
+    {.name = "dataloader_num_workers",
+     .kind = CONFIG_INTEGER,
+     .offset = CONFIG(dataloader_num_workers),
+     .standard = "0",
+     .low = 0,
+     .high = 1024,
+     .help = "threads that decode videos ahead of the step; decided here when 0"},
+};
+
 static const struct config_key memory_keys[] = {
     {.name = "gradient_checkpointing",
      .kind = CONFIG_BOOL,
@@ -226,18 +232,19 @@ static const struct config_key optimization_keys[] = {
      .standard = "8",
      .low = 1,
      .high = 1e+06,
-     .help = "samples, or packed sequences, of a forward and backward pass"},
+     .help = "samples, packed sequences or (grpo) prompts of a micro-batch"},
     {.name = "gradient_accumulation_steps",
      .kind = CONFIG_INTEGER,
      .offset = CONFIG(gradient_accumulation_steps),
      .standard = "1",
      .low = 1,
      .high = 1e+06,
-     .help = "such passes of an optimizer step"},
+     .help = "micro-batches of an optimizer step"},
     {.name = "learning_rate",
      .kind = CONFIG_NUMBER,
      .offset = CONFIG(learning_rate),
      .standard = "5e-5",
+     .grpo = "1e-6",
      .low = 0,
      .high = 1000,
      .help = "learning rate after the warm-up"},
@@ -365,6 +372,7 @@ static const struct config_key output_keys[] = {
      .kind = CONFIG_INTERVAL,
      .offset = CONFIG(logging_steps),
      .standard = "500",
+     .grpo = "10",
      .help = "steps between two lines of the log; below 1 a share of all steps"},
     {.name = "logging_first_step",
      .kind = CONFIG_BOOL,
@@ -422,7 +430,7 @@ static const struct config_key output_keys[] = {
 
 static const struct config_key evaluation_keys[] = {
     {.name = "eval_strategy",
-     .alias = "evaluation_strategy",
+     .aliases = {"evaluation_strategy"},
      .kind = CONFIG_CHOICE,
      .offset = CONFIG(eval_strategy),
      .standard = "no",
@@ -443,12 +451,13 @@ static const struct config_key evaluation_keys[] = {
      .standard = "8",
      .low = 1,
      .high = 1e+06,
-     .help = "samples of a forward pass when evaluating"},
+     .help = "samples of a micro-batch when evaluating"},
 };
 
 static const struct config_group groups[] = {
     {"Model", CONFIG_USED, EVERY_STAGE, model_keys, COUNT(model_keys), NULL},
-    {"Data", CONFIG_USED, SFT, data_keys, COUNT(data_keys), NULL},
+    {"Data of stage sft", CONFIG_USED, SFT, sft_keys, COUNT(sft_keys), NULL},
+    {"Data", CONFIG_USED, EVERY_STAGE, data_keys, COUNT(data_keys), NULL},
     {"Memory", CONFIG_USED, EVERY_STAGE, memory_keys, COUNT(memory_keys), NULL},
     {"Optimization", CONFIG_USED, EVERY_STAGE, optimization_keys, COUNT(optimization_keys), NULL},
     {"Output", CONFIG_USED, EVERY_STAGE, output_keys, COUNT(output_keys), NULL},
@@ -458,11 +467,16 @@ static const struct config_group groups[] = {
 const struct config_group *config_group_at(size_t index) {
     if (index < COUNT(groups)) return &groups[index];
     index -= COUNT(groups);
+    if (index < config_grpo_group_count) return &config_grpo_groups[index];
+    index -= config_grpo_group_count;
     return index < config_foreign_group_count ? &config_foreign_groups[index] : NULL;
 }
 
 static bool is_called(const struct config_key *key, const char *name) {
-    return strcmp(key->name, name) == 0 || (key->alias && strcmp(key->alias, name) == 0);
+    if (strcmp(key->name, name) == 0) return true;
+    for (int i = 0; i < CONFIG_ALIASES && key->aliases[i]; i++)
+        if (strcmp(key->aliases[i], name) == 0) return true;
+    return false;
 }
 
 bool config_key_find(const char *name, unsigned stages, struct config_match *match) {
@@ -489,7 +503,8 @@ const char *config_key_nearest(const char *name, unsigned stages) {
         if (!(group->stages & stages)) continue;
         for (size_t i = 0; i < group->count; i++) {
             nearest_offer(&search, group->keys[i].name);
-            if (group->keys[i].alias) nearest_offer(&search, group->keys[i].alias);
+            for (int a = 0; a < CONFIG_ALIASES && group->keys[i].aliases[a]; a++)
+                nearest_offer(&search, group->keys[i].aliases[a]);
         }
         for (const char *const *other = group->names; other && *other; other++)
             nearest_offer(&search, *other);

@@ -19,17 +19,21 @@ enum config_kind {                  /* the member is a ... */
                    CONFIG_INTERVAL, /* double: whole, or a share between 0 and 1 */
                    CONFIG_STRING,   /* char * to be freed, or NULL */
                    CONFIG_NAMES,    /* struct train_names, from a list or from words between commas */
+                   CONFIG_NUMBERS,  /* struct train_numbers, the same */
                    CONFIG_CHOICE,   /* int, the index of the word in `choices` */
                    CONFIG_SIZE,     /* int64_t bytes: 1500000, 512MiB, 2 GB */
                    CONFIG_MAP,      /* none: its entries are the keys "NAME.ENTRY" */
 };
 
+enum { CONFIG_ALIASES = 2 };
+
 struct config_key {
     const char *name;
-    const char *alias; /* another name, or NULL */
+    const char *aliases[CONFIG_ALIASES]; /* other names; NULL where there are no more */
     enum config_kind kind;
     size_t offset;        /* of the member in struct config_values */
     const char *standard; /* the default as it would be written; NULL: null, the member keeps what it has */
+    const char *grpo;     /* the default in stage grpo where it is another one; NULL: it is the same */
     double low, high;     /* range, both included; both 0: any */
     const char *const *choices;
     const char *help; /* what it means, or why only the default can be had; no full stop */
@@ -65,6 +69,7 @@ bool config_key_find(const char *name, unsigned stages, struct config_match *mat
 /* The name or alias in the stages that is nearest to the name, or NULL when none is near. */
 const char *config_key_nearest(const char *name, unsigned stages);
 
+extern const char *const config_stage_names[];  /* choices of `stage`, ends with NULL */
 extern const char *const config_device_names[]; /* choices of `device`, ends with NULL */
 enum config_save_dtype { CONFIG_SAVE_AUTO, CONFIG_SAVE_BF16, CONFIG_SAVE_F32 };
 
@@ -77,6 +82,12 @@ struct config_values {
     char *deepspeed, *resume;
     struct train_names report_to;
     double min_lr_rate;
+    int frame_policy, loss_type, scale_rewards, importance_sampling_level; /* indices of the choices */
+    bool len_control, temporal, shuffle_dataset;
+    struct train_numbers reward_weights;
 };
+
+/* Choices of stage grpo; scale_rewards also knows true (group) and false (none). */
+extern const char *const config_loss_names[], *const config_scale_names[], *const config_level_names[];
 
 #endif

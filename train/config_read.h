@@ -16,7 +16,7 @@ struct config_setting {
 
 struct config_reader {
     const char *path; /* of the file, or NULL */
-    unsigned stages;  /* set of 1u << enum train_stage whose keys are understood */
+    unsigned stages; /* set of 1u << enum train_stage whose keys are understood: of the one that is trained */
     struct config_setting *settings;
     size_t count, capacity;
     struct yaml_node **trees; /* that the settings point into */
@@ -24,10 +24,10 @@ struct config_reader {
     struct text notes;
 };
 
-/* Collects what the file at reader->path sets, each key once; then what "key=value" words set in its place.
- * other_stage: a word names another stage than the file does. */
-enum status config_collect_file(struct config_reader *reader, bool other_stage, struct error *err);
-enum status config_collect_word(struct config_reader *reader, const char *word, struct error *err);
+/* Finds out the stage, and collects what the file at reader->path sets (NULL: there is none), each key once;
+ * then what "key=value" words set in its place. */
+enum status config_collect(struct config_reader *reader, const char *const *words, size_t count,
+                           struct error *err);
 void config_reader_free(struct config_reader *reader);
 
 /* The setting of the key, or NULL when it was not given. */
@@ -37,10 +37,10 @@ const struct config_setting *config_setting_find(const struct config_reader *rea
 enum status config_fail(const struct config_reader *reader, const struct config_setting *setting,
                         struct error *err);
 
-/* Stores the key's default in the values, or what the node says (null: the default). The error is without its
- * place. */
-enum status config_store_default(const struct config_key *key, struct config_values *values,
-                                 struct error *err);
+/* Stores the key's default in the stage in the values, or what the node says (null: the default). The error
+ * is without its place. */
+enum status config_store_default(const struct config_key *key, enum train_stage stage,
+                                 struct config_values *values, struct error *err);
 enum status config_store(const struct config_key *key, const struct yaml_node *node,
                          struct config_values *values, struct error *err);
 
@@ -51,5 +51,13 @@ enum status config_check_fixed(const struct config_key *key, const struct yaml_n
 
 /* Puts together what several keys say, and checks them against each other. */
 enum status config_resolve(struct config_reader *reader, struct config_values *values, struct error *err);
+
+/* config_resolve_grpo.c: those of stage grpo. */
+enum status config_resolve_grpo(struct config_reader *reader, struct config_values *values,
+                                struct error *err);
+
+/* The error in front of which the place of the key comes, or its name where it was not given. Returns
+ * STATUS_USAGE. */
+enum status config_fail_at(const struct config_reader *reader, const char *key, struct error *err);
 
 #endif

@@ -8,8 +8,7 @@
 #include "train/config_read.h"
 #include "train/schedule.h"
 
-/* The error in front of which the place of the key comes, where it was given. */
-static enum status fail_at(const struct config_reader *reader, const char *key, struct error *err) {
+enum status config_fail_at(const struct config_reader *reader, const char *key, struct error *err) {
     const struct config_setting *setting = config_setting_find(reader, key);
     if (setting) return config_fail(reader, setting, err);
     error_prefix(err, "%s", key);
@@ -24,18 +23,21 @@ static enum status check_required(struct config_reader *reader, struct config_va
     const struct train_config *config = &values->config;
     if (!config->model) {
         error_usage(err, "a checkpoint must be named: a folder or a hub name");
-        return fail_at(reader, "model_name_or_path", err);
+        return config_fail_at(reader, "model_name_or_path", err);
     }
     bool none = config->datasets.count == 1 && strcmp(config->datasets.names[0], "None") == 0;
     if (!config->datasets.count || none) {
-        error_usage(err,
-                    "a data set of %s/dataset_info.json must be named; on the command line: dataset=NAME",
-                    config->dataset_dir);
-        return fail_at(reader, "dataset", err);
+        if (config->stage == TRAIN_STAGE_GRPO)
+            error_usage(err, "a JSON file of problems must be named; on the command line: dataset=FILE");
+        else
+            error_usage(err,
+                        "a data set of %s/dataset_info.json must be named; on the command line: dataset=NAME",
+                        config->dataset_dir);
+        return config_fail_at(reader, "dataset", err);
     }
     if (!config->output_dir) {
         error_usage(err, "a folder must be named");
-        return fail_at(reader, "output_dir", err);
+        return config_fail_at(reader, "output_dir", err);
     }
     return STATUS_OK;
 }
@@ -86,7 +88,7 @@ static enum status resolve_deepspeed(struct config_reader *reader, struct config
         else
             text_format(&reader->notes, "by its name it is ZeRO stage %lld\n", (long long)stage);
     } else if (read_zero_stage(path, &stage, err) != STATUS_OK) {
-        return fail_at(reader, "deepspeed", err);
+        return config_fail_at(reader, "deepspeed", err);
     }
     values->config.zero_stage = stage < 0 ? 0 : stage;
     if (values->config.zero_stage > 0)
@@ -101,7 +103,7 @@ static enum status resolve_model(struct config_reader *reader, struct config_val
     config->device = values->use_cpu ? "cpu" : config_device_names[values->device];
     if (values->use_cpu && strcmp(config_device_names[values->device], "cuda") == 0) {
         error_usage(err, "it contradicts device: cuda");
-        return fail_at(reader, "use_cpu", err);
+        return config_fail_at(reader, "use_cpu", err);
     }
     bool f32 = values->save_dtype == CONFIG_SAVE_AUTO ? !config->bf16 : values->save_dtype == CONFIG_SAVE_F32;
     config->save_dtype = f32 ? DTYPE_F32 : DTYPE_BF16;
@@ -109,7 +111,7 @@ static enum status resolve_model(struct config_reader *reader, struct config_val
         config->freeze_language_model) {
         error_usage(err,
                     "vision tower, projector and language model are all frozen: nothing is left to train");
-        return fail_at(reader, "freeze_language_model", err);
+        return config_fail_at(reader, "freeze_language_model", err);
     }
     return resolve_deepspeed(reader, values, err);
 }
@@ -120,11 +122,11 @@ static enum status check_pixels(const struct config_reader *reader, const struct
                                 struct error *err) {
     if (config->image_max_pixels < config->image_min_pixels) {
         error_usage(err, "it is below image_min_pixels (%lld)", (long long)config->image_min_pixels);
-        return fail_at(reader, "image_max_pixels", err);
+        return config_fail_at(reader, "image_max_pixels", err);
     }
     if (config->video_max_pixels < config->video_min_pixels) {
         error_usage(err, "it is below video_min_pixels (%lld)", (long long)config->video_min_pixels);
-        return fail_at(reader, "video_max_pixels", err);
+        return config_fail_at(reader, "video_max_pixels", err);
     }
     return STATUS_OK;
 }
@@ -132,13 +134,14 @@ static enum status check_pixels(const struct config_reader *reader, const struct
 static enum status resolve_data(struct config_reader *reader, struct config_values *values,
                                 struct error *err) {
     struct train_config *config = &values->config;
+    if (config->stage == TRAIN_STAGE_GRPO) return config_resolve_grpo(reader, values, err);
     if (!config->media_dir) {
         config->media_dir = memory_text(config->dataset_dir, strlen(config->dataset_dir), "a path", err);
         if (!config->media_dir) return STATUS_FAILED;
     }
     if (config->mask_history && config->train_on_prompt) {
         error_usage(err, "it contradicts train_on_prompt");
-        return fail_at(reader, "mask_history", err);
+        return config_fail_at(reader, "mask_history", err);
     }
     config->packing = config->packing || config->neat_packing;
     return check_pixels(reader, config, err);
@@ -150,14 +153,14 @@ static enum status resolve_memory(struct config_reader *reader, struct config_va
     if (values->disable_gradient_checkpointing) config->gradient_checkpointing = false;
     if (!config->gradient_checkpointing && config->activation_memory >= 0) {
         error_usage(err, "without gradient_checkpointing all activations are kept");
-        return fail_at(reader, "activation_memory", err);
+        return config_fail_at(reader, "activation_memory", err);
     }
     if (config->freeze_vision_tower) return STATUS_OK;
     error_usage(err,
                 "features of a vision tower that is trained cannot be kept (freeze_vision_tower: false)");
-    if (config->vision_cache_dir) return fail_at(reader, "vision_cache_dir", err);
+    if (config->vision_cache_dir) return config_fail_at(reader, "vision_cache_dir", err);
     if (config->vision_cache_memory && config_setting_find(reader, "vision_cache_memory"))
-        return fail_at(reader, "vision_cache_memory", err);
+        return config_fail_at(reader, "vision_cache_memory", err);
     config->vision_cache_memory = 0;
     return STATUS_OK;
 }
@@ -174,20 +177,20 @@ static enum status resolve_schedule(struct config_reader *reader, struct config_
     if (both || (!wanted && values->min_lr_rate >= 0)) {
         error_usage(err, both ? "it and min_lr are given; one is wanted"
                               : "it belongs to lr_scheduler_type: cosine_with_min_lr");
-        return fail_at(reader, rate, err);
+        return config_fail_at(reader, rate, err);
     }
     if (!wanted && config->min_lr >= 0) {
         error_usage(err, "it belongs to lr_scheduler_type: cosine_with_min_lr");
-        return fail_at(reader, min_lr, err);
+        return config_fail_at(reader, min_lr, err);
     }
     if (values->min_lr_rate >= 0) config->min_lr = values->min_lr_rate * config->learning_rate;
     if (wanted && config->min_lr < 0) {
         error_usage(err, "cosine_with_min_lr wants lr_scheduler_kwargs: {min_lr: ...} or min_lr_rate");
-        return fail_at(reader, "lr_scheduler_type", err);
+        return config_fail_at(reader, "lr_scheduler_type", err);
     }
     if (wanted && config->min_lr > config->learning_rate) {
         error_usage(err, "it is above learning_rate (%g)", config->learning_rate);
-        return fail_at(reader, min_lr, err);
+        return config_fail_at(reader, min_lr, err);
     }
     if (!wanted) config->min_lr = 0;
     return STATUS_OK;
@@ -216,7 +219,7 @@ static enum status resolve_resume(struct config_reader *reader, struct config_va
     }
     if (access(values->resume, F_OK) != 0) {
         error_usage(err, "%s: %s", values->resume, strerror(errno));
-        return fail_at(reader, "resume_from_checkpoint", err);
+        return config_fail_at(reader, "resume_from_checkpoint", err);
     }
     config->resume = TRAIN_RESUME_FOLDER;
     config->resume_folder = values->resume;
@@ -246,7 +249,7 @@ static enum status resolve_reports(struct config_reader *reader, struct config_v
             text_format(&reader->notes, "report_to: nothing goes to %s; the log is in output_dir\n", name);
         } else if (!is_named(written, name)) {
             error_usage(err, "'%.100s' is neither tensorboard nor none", name);
-            return fail_at(reader, "report_to", err);
+            return config_fail_at(reader, "report_to", err);
         }
     }
     return STATUS_OK;
@@ -266,11 +269,11 @@ static enum status resolve_evaluation(struct config_reader *reader, struct confi
     struct train_config *config = &values->config;
     if (config->val_size > 1 && config->val_size != (double)(int64_t)config->val_size) {
         error_usage(err, "%g is neither a share of the samples nor a number of them", config->val_size);
-        return fail_at(reader, "val_size", err);
+        return config_fail_at(reader, "val_size", err);
     }
     if (config->eval_datasets.count && config->val_size > 0) {
         error_usage(err, "eval_dataset is given as well; one of them is wanted");
-        return fail_at(reader, "val_size", err);
+        return config_fail_at(reader, "val_size", err);
     }
     if (config->eval_steps > 0 && !config_setting_find(reader, "eval_strategy"))
         config->eval_strategy = TRAIN_EVERY_STEPS;
@@ -278,7 +281,7 @@ static enum status resolve_evaluation(struct config_reader *reader, struct confi
     const char *key = evaluation_key(reader, config);
     if (key && !config->eval_datasets.count && config->val_size == 0) {
         error_usage(err, "there is nothing to evaluate on: val_size or eval_dataset is missing");
-        return fail_at(reader, key, err);
+        return config_fail_at(reader, key, err);
     }
     if (!key && (config->eval_datasets.count || config->val_size > 0))
         text_append_string(&reader->notes, "validation samples are set apart, but never evaluated: "

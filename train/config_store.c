@@ -148,6 +148,31 @@ static enum status store_names(const struct yaml_node *node, struct train_names 
     return status;
 }
 
+/* ---- Lists of numbers -------------------------------------------------------------------------------- */
+
+static enum status store_numbers(const struct config_key *key, const struct yaml_node *node,
+                                 struct train_numbers *to, struct error *err) {
+    struct train_names words = {0};
+    enum status status = store_names(node, &words, err);
+    double *numbers = NULL;
+    if (status == STATUS_OK) {
+        numbers = memory_new((size_t)words.count, sizeof *numbers, "the configuration", err);
+        if (!numbers) status = STATUS_FAILED;
+    }
+    for (int64_t i = 0; i < words.count && status == STATUS_OK; i++) {
+        const struct yaml_node word = {.kind = YAML_SCALAR, .text = words.names[i]};
+        status = store_number(key, &word, &numbers[i], err);
+    }
+    if (status == STATUS_OK) {
+        free(to->numbers);
+        *to = (struct train_numbers){numbers, words.count};
+    } else {
+        free(numbers);
+    }
+    config_names_free(&words);
+    return status;
+}
+
 /* ---- Keys -------------------------------------------------------------------------------------------- */
 
 static enum status store_value(const struct config_key *key, const struct yaml_node *node,
@@ -160,6 +185,7 @@ static enum status store_value(const struct config_key *key, const struct yaml_n
     case CONFIG_INTERVAL: return store_interval(node, to, err);
     case CONFIG_STRING: return store_string(node, to, err);
     case CONFIG_NAMES: return store_names(node, to, err);
+    case CONFIG_NUMBERS: return store_numbers(key, node, to, err);
     case CONFIG_CHOICE: return store_choice(key, node, to, err);
     case CONFIG_SIZE: return store_size(node, to, err);
     case CONFIG_ANY:
@@ -168,10 +194,11 @@ static enum status store_value(const struct config_key *key, const struct yaml_n
     return STATUS_OK;
 }
 
-enum status config_store_default(const struct config_key *key, struct config_values *values,
-                                 struct error *err) {
-    if (!key->standard) return STATUS_OK;
-    struct yaml_node node = {.kind = YAML_SCALAR, .text = (char *)key->standard};
+enum status config_store_default(const struct config_key *key, enum train_stage stage,
+                                 struct config_values *values, struct error *err) {
+    const char *standard = stage == TRAIN_STAGE_GRPO && key->grpo ? key->grpo : key->standard;
+    if (!standard) return STATUS_OK;
+    struct yaml_node node = {.kind = YAML_SCALAR, .text = (char *)standard};
     return store_value(key, &node, values, err);
 }
 
@@ -179,8 +206,9 @@ enum status config_store(const struct config_key *key, const struct yaml_node *n
                          struct config_values *values, struct error *err) {
     if (yaml_is_null(node)) return STATUS_OK; /* the default was stored before */
     bool empty = node->kind == YAML_SCALAR ? !*node->text : !node->first;
-    if (empty && (key->kind == CONFIG_STRING || key->kind == CONFIG_NAMES)) return STATUS_OK;
-    if (node->kind == YAML_LIST && key->kind == CONFIG_NAMES) return store_value(key, node, values, err);
+    bool list = key->kind == CONFIG_NAMES || key->kind == CONFIG_NUMBERS;
+    if (empty && (key->kind == CONFIG_STRING || list)) return STATUS_OK;
+    if (node->kind == YAML_LIST && list) return store_value(key, node, values, err);
     if (node->kind != YAML_SCALAR)
         return error_usage(err, "one value is wanted, not a %s", node->kind == YAML_LIST ? "list" : "map");
     return store_value(key, node, values, err);

@@ -164,6 +164,9 @@ static void words_are_yaml_without_lines(void **state) {
     assert_int_equal(root->kind, YAML_LIST);
     assert_int_equal(root->first->line, 0);
     yaml_tree_free(root);
+    assert_int_equal(yaml_read_word("@a: [file", "argument 'x'", &root, &err), STATUS_OK);
+    assert_string_equal(root->text, "@a: [file");
+    yaml_tree_free(root);
     assert_int_equal(yaml_read_word(" ", "argument 'x'", &root, &err), STATUS_OK);
     assert_true(yaml_is_null(root));
     yaml_tree_free(root);

@@ -49,6 +49,6 @@ expect 2 "argument 'nonsense': not of the form key=value" "$program" run.yaml no
 expect 2 "unknown option" "$program" --learnin-rate 1 run.yaml
 expect 2 "a configuration is missing: --config FILE" "$program"
 expect 1 "nowhere.yaml: No such file or directory" "$program" --config nowhere.yaml
-expect 2 "stage 'grpo' is not there yet" "$program" run.yaml stage=grpo
+expect 2 "'stage': 'dpo' is neither sft nor grpo" "$program" run.yaml stage=dpo
 expect 2 "$source/configs/sft.yaml:25: dataset: a data set of data/dataset_info.json must be named" \
   "$program" --config "$source/configs/sft.yaml"

@@ -1,6 +1,7 @@
 /* Training configurations: what files and words are read to, what keys say together, and how they say no. */
 #include "train/config.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -347,6 +348,103 @@ static void test_deepspeed_file(void **state) {
     }
 }
 
+/* ---- Stage grpo -------------------------------------------------------------------------------------- */
+
+/* What the published script passes, and what it leaves to Video-R1's defaults. */
+static void test_grpo_published(void **state) {
+    (void)state;
+    struct train_config config = config_of_text(
+        "stage: grpo\noutput_dir: ./log/run\nmodel_name_or_path: sft\n"
+        "dataset_name: ./Video-R1-data/data_27k_train_rl.json\ndeepspeed: local_scripts/zero3.json\n"
+        "max_prompt_length: 16384\nmax_completion_length: 1024\nper_device_train_batch_size: 1\n"
+        "gradient_accumulation_steps: 8\nlearning_rate: 2e-6\nlr_scheduler_type: cosine\n"
+        "weight_decay: 0.01\nbf16: true\ngradient_checkpointing: true\ntemporal: false\n"
+        "len_control: true\nattn_implementation: flash_attention_2\nmax_pixels: 589824\n"
+        "num_train_epochs: 1\nrun_name: run\nreport_to: wandb\nlog_completions: true\n"
+        "logging_steps: 2\nsave_steps: 100\nbeta: 0.04\nmax_grad_norm: 5\nsave_only_model: false\n"
+        "num_generations: 8\n");
+    const struct train_grpo *grpo = &config.grpo;
+    assert_int_equal(config.stage, TRAIN_STAGE_GRPO);
+    assert_string_equal(config.datasets.names[0], "./Video-R1-data/data_27k_train_rl.json");
+    assert_string_equal(config.media_dir, "./Video-R1-data");
+    assert_false(config.freeze_vision_tower || config.freeze_multi_modal_projector);
+    assert_int_equal(grpo->max_prompt_length, 16384);
+    assert_int_equal(grpo->steps_per_generation, 8);
+    assert_int_equal(grpo->max_pixels, 589824);
+    assert_int_equal(grpo->reward_funcs.count, 3);
+    assert_string_equal(grpo->reward_funcs.names[2], "length");
+    assert_true(grpo->reward_weights[0] == 1 && grpo->reward_weights[2] == 1);
+    assert_true(grpo->temperature == 1 && grpo->top_p == 0.95 && grpo->beta == 0.04);
+    assert_true(grpo->epsilon == 0.2 && grpo->epsilon_high == 0.2 && isnan(grpo->delta));
+    assert_string_equal(grpo->loss_type, "grpo");
+    assert_string_equal(grpo->scale_rewards, "group");
+    assert_string_equal(grpo->frame_policy, "qwen");
+    assert_true(isnan(grpo->video_fps) && grpo->second_per_grid == TRAIN_GRID_SECONDS);
+    assert_non_null(strstr(config.notes, "attn_implementation, run_name"));
+    train_config_free(&config);
+}
+
+/* TRL's names and ways of writing. */
+static void test_grpo_trl(void **state) {
+    (void)state;
+    struct train_config config =
+        config_of("stage=grpo scale_rewards=false loss_type=gspo reward_funcs=[accuracy,cmd:./mine] "
+                  "reward_weights=[1,0.5] vllm_importance_sampling_cap=2 shuffle_dataset=false "
+                  "steps_per_generation=4 num_iterations=2 use_vllm=true");
+    const struct train_grpo *grpo = &config.grpo;
+    assert_string_equal(grpo->scale_rewards, "none");
+    assert_string_equal(grpo->importance_sampling_level, "sequence");
+    assert_int_equal(grpo->reward_funcs.count, 2);
+    assert_string_equal(grpo->reward_funcs.names[1], "cmd:./mine");
+    assert_true(grpo->reward_weights[1] == 0.5 && grpo->importance_sampling_cap == 2);
+    assert_true(config.disable_shuffling && config.learning_rate == 1e-6 && config.logging_steps == 10);
+    assert_int_equal(grpo->steps_per_generation, 4);
+    assert_string_equal(config.media_dir, ".");
+    train_config_free(&config);
+
+    outputs_write(folder, "question.txt", "Rate: {problem}\n");
+    char words[256];
+    snprintf(words, sizeof words, "stage=grpo question_template=@%s/question.txt temporal=true", folder);
+    config = config_of(words);
+    assert_string_equal(config.grpo.question_template, "Rate: {problem}\n");
+    assert_string_equal(config.grpo.reward_funcs.names[2], "temporal");
+    train_config_free(&config);
+}
+
+static void test_grpo_contradictions(void **state) {
+    (void)state;
+    static const struct {
+        const char *words, *message;
+    } cases[] = {
+        {"dataset=None", "'dataset': a JSON file of problems must be named"},
+        {"cutoff_len=100", "unknown key 'cutoff_len'"},
+        {"num_generations=1", "'num_generations': one completion has nothing to be compared with"},
+        {"gradient_accumulation_steps=4 steps_per_generation=6", "'steps_per_generation': 6 is no multiple"},
+        {"reward_weights=[1,2,3]", "'reward_weights': 3 weights for 2 reward_funcs"},
+        {"reward_weights=[1,x]", "'reward_weights': 'x' is not a number"},
+        {"question_template=Rate_it", "'question_template': there is no {problem} in it"},
+        {"question_template=@/nowhere/q", "/nowhere/q: No such file"},
+        {"beta=0 sync_ref_model=true", "'sync_ref_model': at beta 0 there is no reference model"},
+        {"ref_model_sync_steps=5", "'ref_model_sync_steps': it belongs to sync_ref_model: true"},
+        {"dynamic_sampling_rounds=5", "'dynamic_sampling_rounds': it belongs to dynamic_sampling: true"},
+        {"rollouts=x dynamic_sampling=true", "'dynamic_sampling': recorded rollouts cannot be replaced"},
+        {"loss_type=gspo importance_sampling_level=token", "'importance_sampling_level': loss_type gspo"},
+        {"frame_policy=llamafactory min_frames=2", "'video_min_frames': it belongs to frame_policy: qwen"},
+        {"min_frames=8 max_frames=4", "'video_maxlen': it is below video_min_frames (8)"},
+        {"min_pixels=1000 max_pixels=900", "'max_pixels': it is below min_pixels (1000)"},
+        {"use_peft=true", "'use_peft': 'true' is not supported: there are no adapters"},
+        {"loss_type=sapo", "'loss_type': 'sapo' is none of grpo, bnpo, dr_grpo, dapo, cispo, gspo"},
+        {"eval_steps=5", "'eval_steps': there is nothing to evaluate on"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct train_config config;
+        char words[256];
+        snprintf(words, sizeof words, "stage=grpo %s", cases[i].words);
+        assert_int_equal(read_words(words, &config), STATUS_USAGE);
+        if (!strstr(err.message, cases[i].message)) fail_msg("%s: %s", cases[i].words, err.message);
+    }
+}
+
 /* ---- Counts ------------------------------------------------------------------------------------------ */
 
 static void test_steps(void **state) {
@@ -367,12 +465,21 @@ static void test_steps(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_yaml),
-        cmocka_unit_test(test_yaml_errors), cmocka_unit_test(test_missing_file),
-        cmocka_unit_test(test_ignored),     cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_required),    cmocka_unit_test(test_together),
-        cmocka_unit_test(test_words_win),   cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_deepspeed),   cmocka_unit_test(test_deepspeed_file),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_yaml_errors),
+        cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_ignored),
+        cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_required),
+        cmocka_unit_test(test_together),
+        cmocka_unit_test(test_words_win),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_deepspeed),
+        cmocka_unit_test(test_deepspeed_file),
+        cmocka_unit_test(test_grpo_published),
+        cmocka_unit_test(test_grpo_trl),
+        cmocka_unit_test(test_grpo_contradictions),
         cmocka_unit_test(test_steps),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
