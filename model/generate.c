@@ -240,33 +240,42 @@ static enum status finish_sequence(struct sequence *sequence, struct generate_re
 
 /* ---- Prompts ----------------------------------------------------------------------------------------- */
 
-/* features = what the vision tower makes of the prompt's visuals. */
-static enum status encode_visuals(struct engine *engine, struct prompt *prompt, struct tensor features,
-                                  struct error *err) {
+/* features = what the vision tower makes of one visual. Each is encoded by itself, so that its features have
+ * the bits of those that were made elsewhere. */
+static enum status encode_visual(struct engine *engine, const struct visual_grid *grid, const float *patches,
+                                 struct tensor features, struct error *err) {
     const struct model *model = engine->model;
-    const struct vision_config *config = &model->config.vision;
-    const struct generate_request *request = &prompt->request;
-    double start = clock_seconds();
     struct vision_plan plan;
-    if (vision_plan_make(config, request->visuals, request->visual_count, &plan, err)) return STATUS_FAILED;
+    if (vision_plan_make(&model->config.vision, grid, 1, &plan, err)) return STATUS_FAILED;
     struct arena_mark mark = arena_mark(&engine->arena);
-    struct tensor patches =
-        arena_tensor(&engine->arena, DTYPE_F32, plan.patches,
-                     config->in_channels * config->temporal_patch * config->patch * config->patch);
-    int64_t first = 0;
-    for (int64_t i = 0; i < request->visual_count; i++) {
-        int64_t rows = request->visuals[i].t * request->visuals[i].h * request->visuals[i].w;
-        device_write(model->device, tensor_rows(patches, first, rows), request->patches[i]);
-        first += rows;
-    }
-    vision_forward(model, &engine->arena, features, patches, &plan);
+    struct tensor input =
+        arena_upload(&engine->arena, DTYPE_F32, plan.patches, model->vision.patch_embed.cols, patches);
+    vision_forward(model, &engine->arena, features, input, &plan);
     enum status status = device_synchronize(model->device, err);
     arena_release(&engine->arena, mark);
     engine->statistics.patches += plan.patches;
     add_cost(&engine->statistics.vision, vision_cost(model, &plan));
-    engine->statistics.vision_seconds += clock_seconds() - start;
     vision_plan_free(&plan);
     return status;
+}
+
+/* features = those of the prompt's visuals, given or computed. */
+static enum status encode_visuals(struct engine *engine, const struct prompt *prompt, struct tensor features,
+                                  struct error *err) {
+    double start = clock_seconds();
+    int64_t first = 0;
+    for (int64_t i = 0; i < prompt->request.visual_count; i++) {
+        const struct visual_grid *grid = &prompt->visuals[i];
+        int64_t rows = grid_features(&engine->model->config.vision, grid);
+        struct tensor own = tensor_rows(features, first, rows);
+        if (prompt->features[i])
+            device_write(engine->model->device, own, prompt->features[i]);
+        else if (encode_visual(engine, grid, prompt->patches[i], own, err))
+            return STATUS_FAILED;
+        first += rows;
+    }
+    engine->statistics.vision_seconds += clock_seconds() - start;
+    return STATUS_OK;
 }
 
 /* The part of a prompt's features that stand at tokens [first, first + count): their rows in the part go to
@@ -274,8 +283,8 @@ static enum status encode_visuals(struct engine *engine, struct prompt *prompt, 
 static struct tensor part_features(struct engine *engine, const struct prompt *prompt, struct tensor features,
                                    int64_t first, int64_t count) {
     int64_t begin = 0, end;
-    while (begin < prompt->features && prompt->feature_rows[begin] < first) begin++;
-    for (end = begin; end < prompt->features && prompt->feature_rows[end] < first + count; end++)
+    while (begin < prompt->feature_count && prompt->feature_rows[begin] < first) begin++;
+    for (end = begin; end < prompt->feature_count && prompt->feature_rows[end] < first + count; end++)
         engine->buffers.feature_rows[end - begin] = prompt->feature_rows[end] - (int32_t)first;
     return tensor_rows(features, begin, end - begin);
 }
@@ -317,8 +326,8 @@ static enum status run_prompt(struct engine *engine, struct prompt *prompt, stru
     int64_t total = prompt->request.count, hidden = engine->model->config.hidden;
     struct arena_mark mark = arena_mark(&engine->arena);
     struct tensor features = {.cols = hidden, .stride = hidden, .dtype = engine->model->compute};
-    if (prompt->features > 0) {
-        features = arena_tensor(&engine->arena, engine->model->compute, prompt->features, hidden);
+    if (prompt->feature_count > 0) {
+        features = arena_tensor(&engine->arena, engine->model->compute, prompt->feature_count, hidden);
         if (encode_visuals(engine, prompt, features, err)) return STATUS_FAILED;
     }
     prompt_release_patches(prompt);

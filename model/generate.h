@@ -37,12 +37,17 @@ struct generate_request {
     int64_t count;
 
     const struct visual_grid *visuals; /* in the order of their pads; copied */
-    const float *const *patches; /* [visual_count]: host patches of each, as vision_forward takes them; */
-    int64_t visual_count; /* borrowed until `encoded` is called, or the request is finished or dropped */
-    void (*encoded)(void *context); /* called when the patches are no longer needed; may be NULL */
+    int64_t visual_count;
+    const float *const *patches; /* [visual_count]: host patches of each, as vision_forward takes them; NULL,
+                                    all or one, where there are features */
+    const void *const *features; /* [visual_count]: what the tower made of each before, on the host, of the
+                                    compute type; NULL, all or one: the patches are encoded */
+    /* Patches and features are borrowed until `encoded` is called, or the request is finished or dropped. */
+    void (*encoded)(void *context); /* called when they are no longer needed; may be NULL */
     void *context;
 
-    int64_t samples; /* sequences to draw from this prompt, at least 1 */
+    int64_t samples;       /* sequences to draw from this prompt, at least 1 */
+    uint32_t first_sample; /* the number of the first: draws are keyed by it */
     int64_t max_new_tokens;
     const int32_t
         *stop_tokens; /* end a sequence, and are its last token; none: it runs to max_new_tokens. Copied */
@@ -70,7 +75,7 @@ struct generate_result {
     int64_t prompt_tokens;
     int64_t count;   /* new tokens */
     int32_t *tokens; /* [count] */
-    float *logprobs; /* [count]: of each token in softmax(logits) */
+    float *logprobs; /* [count]: of each token (see sample_tokens) */
     int64_t watched_count;
     float
         *watched_raw; /* [count, watched_count]: log-probabilities of the watched tokens in softmax(logits) */

@@ -7,9 +7,10 @@
 
 enum { MAX_SAMPLES = 1 << 20 };
 
+/* Zeros when there is nothing to copy. */
 static void *copy(const void *from, int64_t count, size_t size, struct error *err) {
     void *to = memory_new((size_t)count, size, "a request", err);
-    if (to && count > 0) memcpy(to, from, (size_t)count * size);
+    if (to && from && count > 0) memcpy(to, from, (size_t)count * size);
     return to;
 }
 
@@ -21,12 +22,14 @@ static enum status copy_request(struct prompt *prompt, const struct generate_req
         !(prompt->stop_tokens =
               copy(request->stop_tokens, request->stop_token_count, sizeof *prompt->stop_tokens, err)) ||
         !(prompt->visuals = copy(request->visuals, request->visual_count, sizeof *prompt->visuals, err)) ||
-        !(prompt->patches = copy(request->patches, request->visual_count, sizeof *prompt->patches, err)))
+        !(prompt->patches = copy(request->patches, request->visual_count, sizeof *prompt->patches, err)) ||
+        !(prompt->features = copy(request->features, request->visual_count, sizeof *prompt->features, err)))
         return STATUS_FAILED;
     prompt->request.tokens = prompt->tokens;
     prompt->request.stop_tokens = prompt->stop_tokens;
     prompt->request.visuals = prompt->visuals;
     prompt->request.patches = prompt->patches;
+    prompt->request.features = prompt->features;
     return STATUS_OK;
 }
 
@@ -61,7 +64,7 @@ struct prompt *prompt_new(const struct model_config *config, const struct genera
     if (positions_of_sequence(config, prompt->tokens, request->count, prompt->visuals, request->visual_count,
                               &positions, err))
         goto err;
-    prompt->features = positions.features;
+    prompt->feature_count = positions.features;
     prompt->next_position = positions.next;
     prompt->encoded = false;
     return prompt;
@@ -77,6 +80,7 @@ void prompt_release(struct prompt *prompt) {
     free(prompt->stop_tokens);
     free(prompt->visuals);
     free(prompt->patches);
+    free(prompt->features);
     free(prompt->positions);
     free(prompt->feature_rows);
     free(prompt);
@@ -136,7 +140,7 @@ void sequence_free(struct sequence *sequence) {
 
 struct sampling sequence_rules(const struct sequence *sequence) {
     struct sampling rules = sequence->prompt->request.rules;
-    rules.sample = (uint32_t)sequence->result.sample;
+    rules.sample = sequence->prompt->request.first_sample + (uint32_t)sequence->result.sample;
     rules.position = (uint64_t)sequence->result.count;
     return rules;
 }

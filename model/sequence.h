@@ -7,13 +7,14 @@
 /* A request, copied, with what its tokens imply. */
 struct prompt {
     uint64_t id;
-    struct generate_request request; /* tokens, visuals, patches and stop_tokens point to the copies below */
+    struct generate_request request; /* its arrays are the copies below */
     int32_t *tokens, *stop_tokens;
     struct visual_grid *visuals;
     const float **patches;
+    const void **features;
     int32_t *positions;    /* [3, count] */
     int32_t *feature_rows; /* [features] */
-    int64_t features;
+    int64_t feature_count;
     int32_t next_position;
     int64_t cache_first; /* its rows of the cache; -1: none yet */
     int64_t users;       /* who need it: the queue, and its sequences */

@@ -188,6 +188,7 @@ struct sampling {
     double top_p;             /* 0 to 1; 1: off; as typed: the reference compares with 1 - top_p in f32 */
     float min_p;              /* 0 to 1; 0: off */
     float repetition_penalty; /* above 0; 1: off; applies to tokens in the row's `seen` set */
+    bool tempered;            /* logprob is asked for in softmax(logits / temperature) */
     uint64_t seed;            /* the draw is keyed by seed, stream, sample and position (base/random.h) */
     uint32_t stream, sample;
     uint64_t position;
@@ -201,7 +202,8 @@ struct sample_arguments {
     struct tensor watched; /* i32 [1, watches] token ids whose probabilities are wanted, or no tensor */
     /* results */
     struct tensor token;         /* i32 [1, rows] */
-    struct tensor logprob;       /* f32 [1, rows]: log-probability of the token in softmax(logits) */
+    struct tensor logprob;       /* f32 [1, rows]: log-probability of the token in softmax(logits), or in
+                                    softmax(logits / temperature) when `tempered` and not greedy */
     struct tensor watched_raw;   /* f32 [rows, watches]: log-probabilities in softmax(logits) */
     struct tensor watched_final; /* f32 [rows, watches]: in the distribution drawn from (greedy: after the
                                     repetition penalty), -inf where filtered out */

@@ -272,6 +272,19 @@ static void keep_distribution(const struct candidates *c, float *distribution, i
         distribution[candidate_id(c, i)] = (float)((double)c->weight[i] / c->total);
 }
 
+/* The log-probability of a token before any filter. */
+static float raw_logprob(const struct sample_arguments *s, const struct cpu_kernels *kernels, int64_t r,
+                         int32_t token, double raw_log_sum) {
+    const struct sampling *rules = &s->rules[r];
+    float logit = tensor_float(s->logits, r, token);
+    if (!rules->tempered || rules->temperature == 0 || rules->temperature == 1)
+        return (float)((double)logit - raw_log_sum);
+    float scale = 1 / rules->temperature;
+    struct softmax_sums sums =
+        kernels->logprob->sums(tensor_row(s->logits, r), s->logits.dtype, s->logits.cols, scale, false);
+    return (float)((double)(scale * logit) - (double)sums.maximum - log(sums.sum));
+}
+
 static void sample_row(const struct sample_arguments *s, const struct cpu_kernels *kernels, int64_t r,
                        struct candidates c) {
     const struct sampling *rules = &s->rules[r];
@@ -290,7 +303,7 @@ static void sample_row(const struct sample_arguments *s, const struct cpu_kernel
         rules->temperature == 0 ? choose_largest(&c) : draw(&c, kernels->row, random_uniform(key));
     int32_t token = candidate_id(&c, chosen);
     ((int32_t *)s->token.data)[r] = token;
-    ((float *)s->logprob.data)[r] = (float)((double)tensor_float(s->logits, r, token) - raw_log_sum);
+    ((float *)s->logprob.data)[r] = raw_logprob(s, kernels, r, token, raw_log_sum);
     if (s->watched.data) keep_watched(s, r, &c, raw_log_sum);
     if (s->distribution.data) keep_distribution(&c, tensor_row(s->distribution, r), s->logits.cols);
     if (seen) seen[token / 32] |= 1u << token % 32;

@@ -260,6 +260,35 @@ static void draws_follow_the_distribution(void **state) {
     }
 }
 
+/* The log-probability that training at the temperature computes, whatever the filters keep. */
+static void check_tempered(struct bench *bench) {
+    static const float logits[FEW] = {0, 1, -2, 0.5f, 1, -INFINITY, -1, 2, 0.25f, -0.5f, 1.5f, -3};
+    static const float temperatures[] = {0, 0.3f, 1, 2.5f};
+    for (size_t n = 0; n < sizeof temperatures / sizeof temperatures[0]; n++) {
+        struct sampling rule = {.temperature = temperatures[n], .top_p = 0.8, .top_k = 4, .tempered = true};
+        rule.repetition_penalty = 1.4f;
+        int32_t token, seen = 0x82, watched = 7;
+        float logprob, raw, drawn;
+        struct trial trial = {.rows = 1, .vocab = FEW, .watches = 1, .logits = logits, .rules = &rule};
+        trial.watched = &watched, trial.seen = &seen, trial.token = &token, trial.logprob = &logprob;
+        trial.watched_raw = &raw, trial.watched_final = &drawn;
+        run_on(bench, &trial);
+        double heat = temperatures[n] > 0 ? (double)temperatures[n] : 1, sum = 0, plain_sum = 0;
+        for (int i = 0; i < FEW; i++) {
+            sum += exp((double)logits[i] / heat);
+            plain_sum += exp((double)logits[i]);
+        }
+        assert_in_range(token, 0, FEW - 1);
+        assert_true(fabs((double)logprob - ((double)logits[token] / heat - log(sum))) < 2e-6);
+        assert_true(fabs((double)raw - (2 - log(plain_sum))) < 2e-6); /* as ever */
+    }
+}
+
+static void logprobs_at_the_temperature(void **state) {
+    (void)state;
+    on_every_device(check_tempered);
+}
+
 /* Rows in another order, in smaller batches, with other settings beside them: the same tokens. */
 static void a_row_does_not_depend_on_others(void **state) {
     (void)state;
@@ -438,6 +467,7 @@ int main(void) {
         cmocka_unit_test(keeps_what_the_reference_keeps),
         cmocka_unit_test(filters_a_large_vocabulary),
         cmocka_unit_test(draws_follow_the_distribution),
+        cmocka_unit_test(logprobs_at_the_temperature),
         cmocka_unit_test(a_row_does_not_depend_on_others),
         cmocka_unit_test(greedy_takes_the_first_largest),
         cmocka_unit_test(rows_that_are_no_distribution),
