@@ -22,13 +22,14 @@
 
 struct train_run;
 
-/* What a step was. The stage fills in the first part. */
+/* What a step was. The stage fills in the first part, in which the run then adds up what all processes did.
+ */
 struct run_step {
-    double loss;  /* the step's mean loss */
-    double scale; /* of the gradients that were added up, to be their mean */
+    double loss; /* summed over the micro-batches, as the gradients are; the run makes it their mean */
+    int64_t micro_batches; /* that held anything; 0: there was nothing to train on, and no gradient */
     int64_t sequences, tokens, labels;
-    bool trained; /* false: there was nothing to train on, and no gradient */
 
+    double scale;               /* of the gradients that were added up, to be their mean */
     double norm, learning_rate; /* NaN where nothing was trained */
     bool updated;
     double seconds, flops;

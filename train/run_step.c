@@ -56,13 +56,16 @@ static void count_step(struct train_run *run, const struct run_step *step) {
 
 enum status run_take_step(struct train_run *run, struct run_step *step, struct error *err) {
     double start = clock_seconds(), flops = pass_statistics(run->runner).flops;
-    *step = (struct run_step){.scale = 1, .learning_rate = schedule_rate(&run->schedule, run->position.step)};
+    *step = (struct run_step){.learning_rate = schedule_rate(&run->schedule, run->position.step)};
     enum status status = run->stage->gradients(run->stage->context, step, err);
     if (status != STATUS_OK) return status;
-    if (step->trained)
+    if (step->micro_batches > 0) {
+        step->scale = 1.0 / (double)step->micro_batches;
+        step->loss *= step->scale;
         status = update(run, step, err);
-    else
+    } else {
         step->loss = step->norm = NAN;
+    }
     if (status != STATUS_OK) return status;
     step->seconds = clock_seconds() - start;
     step->flops = pass_statistics(run->runner).flops - flops;

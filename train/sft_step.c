@@ -108,10 +108,9 @@ static void end_epoch_if_done(struct sft *sft) {
     sft->run.position.batch = 0;
 }
 
-/* Gradients and loss of the step's micro-batches, which are counted in *batches when they hold anything; the
- * loss is still a sum. */
-static enum status accumulate(struct sft *sft, struct run_step *step, int64_t *batches,
-                              struct pending *pending, struct error *err) {
+/* Gradients and loss of the step's micro-batches. */
+static enum status accumulate(struct sft *sft, struct run_step *step, struct pending *pending,
+                              struct error *err) {
     int64_t left = sft->run.batches - sft->run.position.batch;
     int64_t wanted = sft->run.config->gradient_accumulation_steps;
     if (left < wanted) wanted = left;
@@ -127,7 +126,7 @@ static enum status accumulate(struct sft *sft, struct run_step *step, int64_t *b
             micro_batch_free(batch);
             return status;
         }
-        *batches += batch->sample_count > 0;
+        step->micro_batches += batch->sample_count > 0;
         step->sequences += batch->sample_count;
         step->tokens += batch->tokens;
         step->labels += batch->labels;
@@ -142,15 +141,10 @@ enum status sft_gradients(void *context, struct run_step *step, struct error *er
     enum status status = sft->stream ? STATUS_OK : start_epoch(sft, err);
     if (status != STATUS_OK) return status;
     struct pending pending = {0};
-    int64_t batches = 0;
-    status = accumulate(sft, step, &batches, &pending, err);
+    status = accumulate(sft, step, &pending, err);
     pending_free(&pending);
-    if (status != STATUS_OK) return status;
-    step->trained = batches > 0;
-    if (step->trained) step->scale = 1.0 / (double)batches;
-    step->loss *= step->scale;
-    end_epoch_if_done(sft);
-    return STATUS_OK;
+    if (status == STATUS_OK) end_epoch_if_done(sft);
+    return status;
 }
 
 enum status sft_evaluate(void *context, struct run_evaluation *evaluation, struct error *err) {
