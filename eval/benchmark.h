@@ -64,6 +64,9 @@ const struct benchmark *benchmarks(size_t *count);
 /* The benchmark of a name; NULL with err (a STATUS_USAGE matter) naming the nearest one. */
 const struct benchmark *benchmark_find(const char *name, struct error *err);
 
+/* No benchmark by name: rows with v_score_gt, t_score_gt and p_score_gt from 1 to 5, whichever they have. */
+const struct benchmark *benchmark_any(void);
+
 bool benchmark_has_points(const struct benchmark *benchmark);
 bool benchmark_has_pairs(const struct benchmark *benchmark);
 

@@ -7,7 +7,6 @@
 
 #include "base/json.h"
 #include "base/memory.h"
-#include "eval/video_name.h"
 
 /* ---- Fields of a row --------------------------------------------------------------------------------- */
 
@@ -185,6 +184,7 @@ static enum status read_row(struct row_reader *reader, struct results *results, 
     status = read_string(reader, "video_name", fields.video_name, &row->video_name, &length, err);
     if (status == STATUS_OK && (!length || strlen(row->video_name) != length))
         status = error_set(err, "%s: row %zu: 'video_name' is no name", reader->path, reader->number);
+    if (status == STATUS_OK) row->stem = video_stem(row->video_name);
     if (status == STATUS_OK)
         status = read_number(reader, reader->overall ? reader->overall : "", "", fields.overall,
                              &row->overall, err);
@@ -222,36 +222,35 @@ static enum status read_rows(struct row_reader *reader, struct results *results,
 
 /* ---- The whole file ---------------------------------------------------------------------------------- */
 
-static int by_stem(const void *a, const void *b, void *context) {
-    const struct result_row *rows = context;
-    size_t x = *(const size_t *)a, y = *(const size_t *)b;
-    int order = name_part_compare(video_stem(rows[x].video_name), video_stem(rows[y].video_name));
-    return order ? order : (x > y) - (x < y);
+/* The name but for the ending of a video. */
+static struct name_part whole_name(const char *name, struct name_part stem) {
+    return (struct name_part){name, (size_t)(stem.start - name) + stem.length};
 }
 
-/* The name but for the ending of a video. */
-static struct name_part whole_name(const char *name) {
-    struct name_part stem = video_stem(name);
-    return (struct name_part){name, (size_t)(stem.start - name) + stem.length};
+/* By stem, and among equal ones by whole name. */
+static int compare_names(const struct result_row *a, const struct result_row *b) {
+    const int order = name_part_compare(a->stem, b->stem);
+    return order ? order
+                 : name_part_compare(whole_name(a->video_name, a->stem), whole_name(b->video_name, b->stem));
+}
+
+static int by_name(const void *a, const void *b, void *context) {
+    const struct result_row *rows = context;
+    const size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    const int order = compare_names(&rows[x], &rows[y]);
+    return order ? order : (x > y) - (x < y);
 }
 
 /* Sorts the rows by name; the same video twice is an error. */
 static enum status index_names(struct results *results, struct error *err) {
-    if (!(results->by_name = memory_new(results->count, sizeof *results->by_name, "results", err)))
-        return STATUS_FAILED;
-    for (size_t i = 0; i < results->count; i++) results->by_name[i] = i;
-    qsort_r(results->by_name, results->count, sizeof *results->by_name, by_stem, results->rows);
-    for (size_t i = 1; i < results->count; i++) {
-        const size_t row = results->by_name[i];
-        for (size_t k = i; k-- > 0;) {
-            const char *name = results->rows[row].video_name,
-                       *other = results->rows[results->by_name[k]].video_name;
-            if (name_part_compare(video_stem(name), video_stem(other)) != 0) break;
-            if (name_part_compare(whole_name(name), whole_name(other)) == 0)
-                return error_set(err, "%s: row %zu: the video '%s' is in row %zu already", results->path,
-                                 row + 1, name, results->by_name[k] + 1);
-        }
-    }
+    size_t *order = results->by_name = memory_new(results->count, sizeof *order, "results", err);
+    if (!order) return STATUS_FAILED;
+    for (size_t i = 0; i < results->count; i++) order[i] = i;
+    qsort_r(order, results->count, sizeof *order, by_name, results->rows);
+    for (size_t i = 1; i < results->count; i++)
+        if (compare_names(&results->rows[order[i - 1]], &results->rows[order[i]]) == 0)
+            return error_set(err, "%s: row %zu: the video '%s' is in row %zu already", results->path,
+                             order[i] + 1, results->rows[order[i]].video_name, order[i - 1] + 1);
     return STATUS_OK;
 }
 
@@ -300,12 +299,12 @@ bool result_scored(const struct result_row *row) {
 }
 
 const struct result_row *results_find(const struct results *results, const char *video_name) {
-    const struct name_part stem = video_stem(video_name), whole = whole_name(video_name);
+    const struct name_part stem = video_stem(video_name), whole = whole_name(video_name, stem);
     size_t low = 0, high = results->count;
     while (low < high) { /* the first whose stem is not less */
         size_t middle = low + (high - low) / 2;
         const struct result_row *row = &results->rows[results->by_name[middle]];
-        if (name_part_compare(video_stem(row->video_name), stem) < 0)
+        if (name_part_compare(row->stem, stem) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -313,8 +312,8 @@ const struct result_row *results_find(const struct results *results, const char 
     const struct result_row *found = NULL;
     for (; low < results->count; low++) {
         const struct result_row *row = &results->rows[results->by_name[low]];
-        if (name_part_compare(video_stem(row->video_name), stem) != 0) break;
-        if (name_part_compare(whole_name(row->video_name), whole) == 0) return row;
+        if (name_part_compare(row->stem, stem) != 0) break;
+        if (name_part_compare(whole_name(row->video_name, row->stem), whole) == 0) return row;
         if (!found) found = row;
     }
     return found;

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/json_reader.h"
 #include "eval/benchmark.h"
+#include "eval/video_name.h"
 
 /* Which of a row's scores are the model's. */
 enum score_kind {
@@ -28,6 +29,7 @@ enum score_kind {
 struct result_row {
     struct json_slice text;             /* of the row, in the file; valid as long as the results are */
     char *video_name;                   /* as the row has it */
+    struct name_part stem;              /* of it: what pairs are matched by */
     double truths[DIMENSIONS], overall; /* ground truth; NaN: none */
     double model[DIMENSIONS];           /* NaN: none */
     double hard[DIMENSIONS];            /* the digit: v_hard_score, or else v_score_model; NaN: none */
@@ -38,7 +40,7 @@ struct results {
     char *path;
     struct result_row *rows; /* in the order of the file */
     size_t count, capacity;
-    size_t *by_name;                       /* [count]: rows by video_stem, then by their order */
+    size_t *by_name;                       /* [count]: rows by stem, then by name */
     bool whole;                            /* the scores are whole ones: see enum score_kind */
     bool truth[DIMENSIONS], overall_truth; /* the rows have such a field */
     size_t read_from_text; /* rows without fields of the model's scores, which were read from their output */
@@ -58,7 +60,7 @@ void results_free(struct results *results);
 bool result_scored(const struct result_row *row);
 
 /* The row of a video, whose name may have folder and ending or not; NULL when there is none. Of several with
- * the same file name, in different folders, the one that is named whole, or the first. */
+ * the same file name, in different folders, the one that is named whole, or the first by name. */
 const struct result_row *results_find(const struct results *results, const char *video_name);
 
 /* The whole row, with all its fields; json_decref it. NULL with err set when it is not JSON after all. */
