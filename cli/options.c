@@ -24,7 +24,26 @@ enum {
 };
 
 static bool is_end(const struct option_spec *spec) {
-    return !spec->name && spec->kind != OPTION_TITLE;
+    return !spec->name && spec->kind != OPTION_TITLE && spec->kind != OPTION_TABLE;
+}
+
+/* Every option of a program in one table, those of inner tables too. */
+struct option_list {
+    struct option_spec specs[MOST_OPTIONS + 1]; /* ends as a table does */
+    int count;
+};
+
+static void add_table(struct option_list *list, const struct option_spec *table, size_t offset) {
+    for (; !is_end(table); table++) {
+        if (table->kind == OPTION_TABLE) {
+            add_table(list, table->table, offset + table->offset);
+            continue;
+        }
+        assert(list->count < MOST_OPTIONS);
+        list->specs[list->count] = *table;
+        list->specs[list->count++].offset += offset;
+    }
+    list->specs[list->count] = (struct option_spec){0};
 }
 
 /* ---- Help -------------------------------------------------------------------------------------------- */
@@ -72,9 +91,11 @@ static void help_end(struct text *out, const struct program *program) {
 
 void options_help(const struct program *program) {
     struct text out = {0};
+    struct option_list list = {.count = 0};
+    add_table(&list, program->options, 0);
     help_begin(&out, program);
-    if (program->options[0].kind != OPTION_TITLE) text_append_string(&out, "\nOptions:\n");
-    for (const struct option_spec *spec = program->options; !is_end(spec); spec++) {
+    if (list.specs[0].kind != OPTION_TITLE) text_append_string(&out, "\nOptions:\n");
+    for (const struct option_spec *spec = list.specs; !is_end(spec); spec++) {
         if (spec->kind == OPTION_TITLE)
             text_format(&out, "\n%s:\n", spec->help);
         else
@@ -149,23 +170,24 @@ static enum status set_value(const struct option_spec *spec, const char *value, 
     case OPTION_NUMBER: return set_number(spec, value, to, err);
     case OPTION_FLAG: *(bool *)to = true; return STATUS_OK;
     case OPTION_CHOICE: return set_choice(spec, value, to, err);
-    case OPTION_TITLE: break;
+    case OPTION_TITLE:
+    case OPTION_TABLE: break;
     }
-    assert(!"a title is no option");
+    assert(!"this is no option");
     return STATUS_OK;
 }
 
 /* ---- Parsing ----------------------------------------------------------------------------------------- */
 
 /* What getopt_long did not accept: `word` as it stands in argv. */
-static enum status unknown_option(const struct program *program, const char *word, struct error *err) {
+static enum status unknown_option(const struct option_list *list, const char *word, struct error *err) {
     if (word[0] != '-' || word[1] != '-')
         return error_usage(err, "unknown option '%s' (options begin with two dashes; see --help)", word);
     char name[64];
     snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
     struct nearest search = nearest_start(name);
     const char *first = NULL, *second = NULL; /* options that the word could be short for */
-    for (const struct option_spec *spec = program->options; !is_end(spec); spec++) {
+    for (const struct option_spec *spec = list->specs; !is_end(spec); spec++) {
         if (spec->kind == OPTION_TITLE) continue;
         nearest_offer(&search, spec->name);
         if (strncmp(spec->name, name, strlen(name)) != 0) continue;
@@ -181,11 +203,10 @@ static enum status unknown_option(const struct program *program, const char *wor
     return error_usage(err, "unknown option '--%s' (see --help)", name);
 }
 
-static int fill_long_options(const struct program *program, struct option *options) {
+static int fill_long_options(const struct option_list *list, struct option *options) {
     int count = 0;
-    for (int i = 0; !is_end(&program->options[i]); i++) {
-        const struct option_spec *spec = &program->options[i];
-        assert(i < MOST_OPTIONS);
+    for (int i = 0; i < list->count; i++) {
+        const struct option_spec *spec = &list->specs[i];
         if (spec->kind == OPTION_TITLE) continue;
         int takes = spec->kind == OPTION_FLAG ? no_argument : required_argument;
         options[count++] = (struct option){spec->name, takes, NULL, FIRST_VALUE + i};
@@ -196,18 +217,20 @@ static int fill_long_options(const struct program *program, struct option *optio
     return count;
 }
 
-static enum status check_required(const struct program *program, const bool *given, struct error *err) {
-    for (int i = 0; !is_end(&program->options[i]); i++)
-        if (program->options[i].required && !given[i])
-            return error_usage(err, "option '--%s' is missing (see --help)", program->options[i].name);
+static enum status check_required(const struct option_list *list, const bool *given, struct error *err) {
+    for (int i = 0; i < list->count; i++)
+        if (list->specs[i].required && !given[i])
+            return error_usage(err, "option '--%s' is missing (see --help)", list->specs[i].name);
     return STATUS_OK;
 }
 
 enum status options_parse(const struct program *program, int argc, char **argv, void *settings,
                           int *first_operand, bool *finished, struct error *err) {
     struct option options[MOST_OPTIONS + 3];
+    struct option_list list = {.count = 0};
     bool given[MOST_OPTIONS] = {false};
-    fill_long_options(program, options);
+    add_table(&list, program->options, 0);
+    fill_long_options(&list, options);
     *finished = false;
     optind = 0; /* makes glibc start afresh */
     opterr = 0;
@@ -219,20 +242,19 @@ enum status options_parse(const struct program *program, int argc, char **argv, 
             return STATUS_OK;
         }
         if (value == ':')
-            return error_usage(err, "option '--%s' needs an argument",
-                               program->options[optopt - FIRST_VALUE].name);
+            return error_usage(err, "option '--%s' needs an argument", list.specs[optopt - FIRST_VALUE].name);
         if (value == '?' && optopt >= FIRST_VALUE)
             return error_usage(err, "option '%s': takes no argument", argv[optind - 1]);
-        if (value == '?') return unknown_option(program, argv[optind - 1], err);
+        if (value == '?') return unknown_option(&list, argv[optind - 1], err);
         int i = value - FIRST_VALUE;
-        enum status status = set_value(&program->options[i], optarg, settings, err);
+        enum status status = set_value(&list.specs[i], optarg, settings, err);
         if (status != STATUS_OK) return status;
         given[i] = true;
     }
     *first_operand = optind;
     if (argc - optind > program->operands)
         return error_usage(err, "'%s' is too much (see --help)", argv[optind + program->operands]);
-    return check_required(program, given, err);
+    return check_required(&list, given, err);
 }
 
 /* ---- Programs ---------------------------------------------------------------------------------------- */

@@ -28,18 +28,20 @@ enum option_kind {                    /* the member of the settings is a ... */
                    OPTION_FLAG,       /* bool, set to true; the option takes no argument */
                    OPTION_CHOICE,     /* int, the index of the word in `choices` */
                    OPTION_TITLE,      /* no option: `help` is a title for those that follow */
+                   OPTION_TABLE,      /* the options of `table`, whose settings are the struct at offset */
 };
 
 struct option_spec {
-    const char *name;     /* without "--"; NULL and no title: the end of the table */
+    const char *name;     /* without "--"; NULL, no title and no table: the end of the table */
     const char *argument; /* the word for the argument in the help: "FILE" */
     const char *help;     /* one sentence, no full stop */
     const char *standard; /* the default in words, shown in the help, or NULL */
     enum option_kind kind;
     bool required;
-    size_t offset;              /* of the member in the settings */
-    double low, high;           /* range of numbers, both included; both 0: any */
-    const char *const *choices; /* words of a choice, ending with NULL */
+    size_t offset;                   /* of the member in the settings */
+    double low, high;                /* range of numbers, both included; both 0: any */
+    const char *const *choices;      /* words of a choice, ending with NULL */
+    const struct option_spec *table; /* of OPTION_TABLE: what several programs share */
 };
 
 struct program {

@@ -1,6 +1,5 @@
 /* vs2-score: scores videos. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,24 +9,20 @@
 #include "base/file.h"
 #include "cli/options.h"
 #include "cli/score_text.h"
+#include "cli/scoring.h"
 #include "eval/score_json.h"
 #include "eval/scorer.h"
 
 enum { FORMAT_TEXT, FORMAT_JSON };
-enum { TYPE_AUTO, TYPE_F32, TYPE_BF16 };
-enum { MOST_SAMPLES = 1024, MOST_NEW_TOKENS = 1 << 20 };
 
 struct settings {
-    const char *model, *video, *prompt, *input, *media_dir, *template, *output, *device;
-    int policy, type, format, probabilities;
-    double fps, max_pixels, temperature, top_p, min_p, repetition_penalty;
-    int64_t min_frames, max_frames, max_new_tokens, top_k, seed, samples;
+    const char *model, *video, *prompt, *input, *media_dir, *output;
+    struct scoring scoring;
+    int format;
     bool token_ids;
 };
 
-static const char *const types[] = {"auto", "f32", "bf16", NULL};
 static const char *const formats[] = {"text", "json", NULL};
-static const char *const probabilities[] = {"final", "raw", NULL};
 
 #define AT(member) .offset = offsetof(struct settings, member)
 static const struct option_spec options[] = {
@@ -50,128 +45,7 @@ static const struct option_spec options[] = {
      .argument = "DIR",
      .help = "where relative video paths of --input begin",
      AT(media_dir)},
-    {.name = "template",
-     .argument = "FILE",
-     .help = "the query, with {prompt} in it",
-     .standard = "query_template.txt of the checkpoint, else the published query",
-     AT(template)},
-    {.kind = OPTION_TITLE, .help = "Frames"},
-    {.name = "frame-policy",
-     .argument = "NAME",
-     .help = "how frames are chosen and sized: llamafactory or qwen",
-     .standard = "llamafactory",
-     .kind = OPTION_CHOICE,
-     AT(policy),
-     .choices = visual_policy_names},
-    {.name = "fps",
-     .argument = "N",
-     .help = "frames a second of video",
-     .standard = "2",
-     .kind = OPTION_NUMBER,
-     AT(fps),
-     .low = 0.001,
-     .high = 1000},
-    {.name = "min-frames",
-     .argument = "N",
-     .help = "frames at least (qwen only)",
-     .standard = "4",
-     .kind = OPTION_INTEGER,
-     AT(min_frames),
-     .low = 1,
-     .high = 65536},
-    {.name = "max-frames",
-     .argument = "N",
-     .help = "frames at most",
-     .standard = "10; qwen: 16",
-     .kind = OPTION_INTEGER,
-     AT(max_frames),
-     .low = 1,
-     .high = 65536},
-    {.name = "max-pixels",
-     .argument = "N",
-     .help = "pixels of a frame at most",
-     .standard = "691200; qwen: 100352",
-     .kind = OPTION_NUMBER,
-     AT(max_pixels),
-     .low = 784,
-     .high = 1e9},
-    {.kind = OPTION_TITLE, .help = "Generation (defaults come from the checkpoint's generation_config.json)"},
-    {.name = "max-new-tokens",
-     .argument = "N",
-     .help = "tokens of an answer at most",
-     .standard = "1024",
-     .kind = OPTION_INTEGER,
-     AT(max_new_tokens),
-     .low = 1,
-     .high = MOST_NEW_TOKENS},
-    {.name = "temperature",
-     .argument = "T",
-     .help = "0 is greedy",
-     .kind = OPTION_NUMBER,
-     AT(temperature),
-     .low = 0,
-     .high = 1000},
-    {.name = "top-p",
-     .argument = "P",
-     .help = "keep the most probable tokens that sum to P; 1 keeps all",
-     .kind = OPTION_NUMBER,
-     AT(top_p),
-     .low = 1e-6,
-     .high = 1},
-    {.name = "top-k",
-     .argument = "K",
-     .help = "keep the K most probable tokens; 0 keeps all",
-     .kind = OPTION_INTEGER,
-     AT(top_k),
-     .low = 0,
-     .high = 1 << 30},
-    {.name = "min-p",
-     .argument = "P",
-     .help = "keep tokens of at least P times the largest probability; 0 keeps all",
-     .kind = OPTION_NUMBER,
-     AT(min_p),
-     .low = 0,
-     .high = 1},
-    {.name = "repetition-penalty",
-     .argument = "F",
-     .help = "1 is none",
-     .kind = OPTION_NUMBER,
-     AT(repetition_penalty),
-     .low = 0.01,
-     .high = 100},
-    {.name = "seed",
-     .argument = "N",
-     .help = "the same seed gives the same text",
-     .standard = "42",
-     .kind = OPTION_INTEGER,
-     AT(seed),
-     .low = 0,
-     .high = 9007199254740992.0},
-    {.name = "num-samples",
-     .argument = "K",
-     .help = "answers a video, from one computed prompt: mean, standard error and agreement",
-     .standard = "1",
-     .kind = OPTION_INTEGER,
-     AT(samples),
-     .low = 1,
-     .high = MOST_SAMPLES},
-    {.name = "probabilities",
-     .argument = "WORD",
-     .help = "soft scores from the distribution drawn from, as published (final), or from the plain softmax "
-             "(raw)",
-     .standard = "final",
-     .kind = OPTION_CHOICE,
-     AT(probabilities),
-     .choices = probabilities},
-    {.kind = OPTION_TITLE, .help = "Computing"},
-    {.name = "device", .argument = "NAME", .help = "auto or cpu", .standard = "auto", AT(device)},
-    {.name = "dtype",
-     .argument = "NAME",
-     .help = "compute in f32 or bf16",
-     .standard = "auto: bf16 where the machine has units for it",
-     .kind = OPTION_CHOICE,
-     AT(type),
-     .choices = types},
+    {.kind = OPTION_TABLE, .table = scoring_options, AT(scoring)},
     {.kind = OPTION_TITLE, .help = "Output"},
     {.name = "format",
      .argument = "NAME",
@@ -220,27 +94,6 @@ static enum status check_arguments(const struct settings *s, struct error *err) 
     if (s->token_ids && s->format != FORMAT_JSON)
         return error_usage(err, "option '--token-ids' goes with '--format json'");
     return STATUS_OK;
-}
-
-static struct scorer_settings scorer_settings(const struct settings *s) {
-    static const enum dtype computes[] = {DTYPE_I32, DTYPE_F32, DTYPE_BF16};
-    struct scorer_settings to = scorer_settings_default();
-    to.model = s->model;
-    to.device = s->device;
-    to.compute = computes[s->type];
-    to.template_file = s->template;
-    to.visual = visual_options_default(visual_policy_find(visual_policy_names[s->policy]));
-    if (!isnan(s->fps)) to.visual.fps = s->fps;
-    if (s->min_frames) to.visual.min_frames = s->min_frames;
-    if (s->max_frames) to.visual.max_frames = s->max_frames;
-    if (!isnan(s->max_pixels)) to.visual.max_pixels = s->max_pixels;
-    if (to.visual.min_frames > to.visual.max_frames) to.visual.min_frames = to.visual.max_frames;
-    to.sampling = (struct sampling_wish){s->temperature,        s->top_p, s->min_p,
-                                         s->repetition_penalty, s->top_k, (uint64_t)s->seed};
-    to.samples = s->samples;
-    to.max_new_tokens = s->max_new_tokens;
-    to.raw_probabilities = s->probabilities == 1;
-    return to;
 }
 
 /* ---- Output ------------------------------------------------------------------------------------------ */
@@ -327,7 +180,7 @@ static size_t text_width(const struct settings *settings) {
 
 static enum status score(const struct score_jobs *jobs, struct output *output, int64_t *failed,
                          struct error *err) {
-    struct scorer_settings settings = scorer_settings(output->settings);
+    struct scorer_settings settings = scoring_settings(&output->settings->scoring, output->settings->model);
     settings.progress = show_progress;
     settings.progress_context = output;
     struct scorer *scorer;
@@ -362,17 +215,7 @@ static enum status run(const struct settings *settings, int64_t *failed, struct 
 }
 
 int main(int argc, char **argv) {
-    struct settings settings = {.device = "auto",
-                                .fps = NAN,
-                                .max_pixels = NAN,
-                                .temperature = NAN,
-                                .top_p = NAN,
-                                .min_p = NAN,
-                                .repetition_penalty = NAN,
-                                .top_k = -1,
-                                .seed = 42,
-                                .samples = 1,
-                                .max_new_tokens = 1024};
+    struct settings settings = {.scoring = scoring_default()};
     struct error err;
     int operand;
     bool finished;

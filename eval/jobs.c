@@ -18,6 +18,7 @@ enum status score_jobs_add(struct score_jobs *jobs, const char *video, const cha
     struct score_job *job = &jobs->list[jobs->count];
     job->video = memory_text(video, strlen(video), "jobs", err);
     job->prompt = memory_text(prompt, strlen(prompt), "jobs", err);
+    job->stream = (uint32_t)jobs->count;
     jobs->count++; /* freed with the rest, whole or not */
     return job->video && job->prompt ? STATUS_OK : STATUS_FAILED;
 }

@@ -3,12 +3,14 @@
 #define VS2_EVAL_JOBS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
 struct score_job {
-    char *video;  /* path of a file or folder */
-    char *prompt; /* that the video was made from */
+    char *video;     /* path of a file or folder */
+    char *prompt;    /* that the video was made from */
+    uint32_t stream; /* which random numbers it draws: its place in the list, unless it is set otherwise */
 };
 
 struct score_jobs {

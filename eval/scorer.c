@@ -35,8 +35,10 @@ struct scorer {
     struct prefetch *prefetch;
     struct device device;
     bool device_is_open, model_is_open;
-    struct model model;
-    struct tokenizer *tokenizer;
+    struct model own_model;
+    struct tokenizer *own_tokenizer;
+    const struct model *model; /* these two, or those that are in memory */
+    const struct tokenizer *tokenizer;
     struct generation_config generation;
     struct sampling rules;
     int32_t digits[SCORE_LEVELS];
@@ -116,22 +118,30 @@ static void set_rules(struct scorer *scorer) {
     };
 }
 
-static enum status open_model(struct scorer *scorer, struct error *err) {
+static enum status open_own_model(struct scorer *scorer, struct error *err) {
     struct scorer_settings *settings = &scorer->settings;
-    enum status status = generation_config_read(scorer->folder, &scorer->generation, err);
-    if (status != STATUS_OK) return status;
-    set_rules(scorer);
-    scorer->tokenizer = tokenizer_load(scorer->folder, err);
+    scorer->tokenizer = scorer->own_tokenizer = tokenizer_load(scorer->folder, err);
     if (!scorer->tokenizer) return STATUS_FAILED;
-    score_tokens(scorer->tokenizer, scorer->digits);
-    status = device_open(settings->device, &scorer->device, err);
+    enum status status = device_open(settings->device, &scorer->device, err);
     if (status != STATUS_OK) return status;
     scorer->device_is_open = true;
     if (settings->compute == DTYPE_I32)
         settings->compute = device_describe(&scorer->device).native_bf16 ? DTYPE_BF16 : DTYPE_F32;
-    status = model_open(scorer->folder, &scorer->device, settings->compute, &scorer->model, err);
+    status = model_open(scorer->folder, &scorer->device, settings->compute, &scorer->own_model, err);
     scorer->model_is_open = status == STATUS_OK;
+    scorer->model = &scorer->own_model;
     return status;
+}
+
+static enum status open_model(struct scorer *scorer, struct error *err) {
+    scorer->model = scorer->settings.loaded;
+    scorer->tokenizer = scorer->settings.tokenizer;
+    enum status status = generation_config_read(scorer->folder, &scorer->generation, err);
+    if (status == STATUS_OK && !scorer->model) status = open_own_model(scorer, err);
+    if (status != STATUS_OK) return status;
+    set_rules(scorer);
+    score_tokens(scorer->tokenizer, scorer->digits);
+    return STATUS_OK;
 }
 
 enum status scorer_open(const struct scorer_settings *settings, const struct score_jobs *jobs,
@@ -175,9 +185,9 @@ void scorer_close(struct scorer *scorer) {
     prefetch_stop(scorer->prefetch);
     engine_free(scorer->engine);
     for (size_t i = 0; scorer->tasks && i < scorer->jobs->count; i++) task_free(&scorer->tasks[i]);
-    if (scorer->model_is_open) model_close(&scorer->model);
+    if (scorer->model_is_open) model_close(&scorer->own_model);
     if (scorer->device_is_open) device_close(&scorer->device);
-    tokenizer_free(scorer->tokenizer);
+    tokenizer_free(scorer->own_tokenizer);
     free(scorer->tasks);
     free(scorer->job_of_request);
     free(scorer->folder);
@@ -197,7 +207,7 @@ static enum status make_engine(struct scorer *scorer, const struct task *task, s
         scorer->settings.samples < MATMUL_EXACT_ROWS ? scorer->settings.samples : MATMUL_EXACT_ROWS;
     int64_t need = (int64_t)task->prompt.count + at_once * scorer->settings.max_new_tokens;
     if (scorer->jobs->count == 1) limits.cache_tokens = need < LARGEST_CACHE ? need : LARGEST_CACHE;
-    scorer->engine = engine_create(&scorer->model, &limits, err);
+    scorer->engine = engine_create(scorer->model, &limits, err);
     return scorer->engine ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -244,7 +254,7 @@ static enum status submit(struct scorer *scorer, int64_t job, struct error *err)
         .stop_token_count = scorer->generation.stop_token_count,
         .rules = scorer->rules,
     };
-    request.rules.stream = (uint32_t)job;
+    request.rules.stream = scorer->jobs->list[job].stream;
     uint64_t id;
     status = engine_submit(scorer->engine, &request, &id, err);
     if (status != STATUS_OK) return status;

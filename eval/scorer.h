@@ -34,9 +34,14 @@ struct score_progress {
 };
 
 struct scorer_settings {
-    const char *model;            /* folder, or hub name in the local cache */
-    const char *device;           /* device_open's kind */
-    enum dtype compute;           /* DTYPE_I32: bf16 where the device computes it natively, else f32 */
+    const char *model;  /* folder, or hub name in the local cache */
+    const char *device; /* device_open's kind */
+    enum dtype compute; /* DTYPE_I32: bf16 where the device computes it natively, else f32 */
+    /* A model and tokenizer in memory, used in place of those of the folder, which gives the rest
+     * (generation_config.json, preprocessor_config.json, query_template.txt). `device` and `compute` mean
+     * nothing then. Both or neither; they must outlive the scorer. */
+    const struct model *loaded;
+    const struct tokenizer *tokenizer;
     const char *template_file;    /* of the query, or NULL (data/query.h) */
     struct visual_options visual; /* `processor` and `threads` are set by the scorer */
     struct sampling_wish sampling;

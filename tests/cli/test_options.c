@@ -12,8 +12,14 @@
 
 #include "cli/options.h"
 
+struct limits {
+    bool strict;
+    int64_t most;
+};
+
 struct settings {
     const char *model;
+    struct limits limits;
     int64_t frames;
     double fps;
     bool quiet;
@@ -21,6 +27,15 @@ struct settings {
 };
 
 static const char *const formats[] = {"text", "json", NULL};
+static const struct option_spec limit_options[] = {
+    {.kind = OPTION_TITLE, .help = "Limits"},
+    {.name = "strict", .help = "no more", .kind = OPTION_FLAG, .offset = offsetof(struct limits, strict)},
+    {.name = "most",
+     .argument = "N",
+     .help = "at most",
+     .kind = OPTION_INTEGER,
+     .offset = offsetof(struct limits, most)},
+    {0}};
 static const struct option_spec options[] = {
     {.kind = OPTION_TITLE, .help = "Input"},
     {.name = "model",
@@ -56,6 +71,7 @@ static const struct option_spec options[] = {
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct settings, format),
      .choices = formats},
+    {.kind = OPTION_TABLE, .table = limit_options, .offset = offsetof(struct settings, limits)},
     {0}};
 static const struct program program = {.name = "vs2-test",
                                        .synopsis = "--model DIR [OPTION...] FILE",
@@ -64,7 +80,7 @@ static const struct program program = {.name = "vs2-test",
                                        .options = options,
                                        .operands = 1};
 
-enum { MOST_WORDS = 16 };
+enum { MOST_WORDS = 20 };
 
 struct outcome {
     enum status status;
@@ -89,7 +105,8 @@ static struct outcome parse(char *line) {
 
 static void values_reach_the_settings(void **state) {
     (void)state;
-    char line[] = "clip.mp4 --model folder --max-frames=768 --fps 0.5 --quiet --format json";
+    char line[] = "clip.mp4 --model folder --max-frames=768 --fps 0.5 --quiet --format json "
+                  "--strict --most 7";
     struct outcome outcome = parse(line);
     assert_int_equal(outcome.status, STATUS_OK);
     assert_false(outcome.finished);
@@ -98,6 +115,8 @@ static void values_reach_the_settings(void **state) {
     assert_true(outcome.settings.fps == 0.5);
     assert_true(outcome.settings.quiet);
     assert_int_equal(outcome.settings.format, 1);
+    assert_true(outcome.settings.limits.strict);
+    assert_int_equal(outcome.settings.limits.most, 7);
     assert_string_equal(outcome.operand, "clip.mp4");
     char defaults[] = "--mod m";
     outcome = parse(defaults);
@@ -113,6 +132,8 @@ static void mistakes_are_usage_errors(void **state) {
     } cases[] = {
         {"--modle m", "unknown option '--modle' (did you mean '--model'?)"},
         {"--modle=m", "unknown option '--modle' (did you mean '--model'?)"},
+        {"--strikt", "unknown option '--strikt' (did you mean '--strict'?)"},
+        {"--model m --most many", "option '--most': 'many' is not a whole number"},
         {"--xyzzy", "unknown option '--xyzzy' (see --help)"},
         {"--max 3", "option '--max' is ambiguous ('--max-frames' or '--max-pixels')"},
         {"-x", "unknown option '-x' (options begin with two dashes; see --help)"},
@@ -169,6 +190,7 @@ static void help_and_version_are_printed(void **state) {
     assert_non_null(strstr(text, "Usage: vs2-test --model DIR [OPTION...] FILE\n"));
     assert_non_null(strstr(text, "\nInput:\n  --model DIR               checkpoint folder\n"));
     assert_non_null(strstr(text, "  --max-frames N            frames at most (default: 10)\n"));
+    assert_non_null(strstr(text, "\nLimits:\n  --strict                  no more\n"));
     assert_non_null(strstr(text, "\nExamples:\n  vs2-test --model m f\n"));
     char version[] = "--version";
     text = printed(&outcome, version);

@@ -128,6 +128,41 @@ static void many_are_as_each_alone(void **state) {
     score_jobs_free(&jobs);
 }
 
+/* Draws belong to a job's stream, not to its place; and a model in memory scores as its folder does. */
+static void streams_and_models_in_memory(void **state) {
+    (void)state;
+    struct error err;
+    struct device device;
+    struct model model;
+    struct score_jobs jobs = {0};
+    struct scorer_settings settings = settings_of(NULL);
+    settings.sampling.temperature = 20;
+    settings.max_new_tokens = 24;
+    add_clip(&jobs, "bframes.mp4", "A red ball rolls.");
+    add_clip(&jobs, "bframes.mp4", "A red ball rolls.");
+    json_t *both = run(&settings, &jobs);
+    json_t *second = json_object_get(json_array_get(both, 1), "completion_ids");
+    assert_false(json_equal(json_object_get(json_array_get(both, 0), "completion_ids"), second));
+
+    assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
+    assert_int_equal(model_open(folder, &device, DTYPE_F32, &model, &err), STATUS_OK);
+    struct tokenizer *tokenizer = tokenizer_load(folder, &err);
+    assert_non_null(tokenizer);
+    settings.loaded = &model;
+    settings.tokenizer = tokenizer;
+    settings.device = "none";
+    jobs.list[0].stream = 1;
+    struct score_jobs first = {.list = jobs.list, .count = 1};
+    json_t *alone = run(&settings, &first);
+    assert_true(json_equal(json_object_get(json_array_get(alone, 0), "completion_ids"), second));
+    json_decref(alone);
+    json_decref(both);
+    tokenizer_free(tokenizer);
+    model_close(&model);
+    device_close(&device);
+    score_jobs_free(&jobs);
+}
+
 /* Several samples: their scores vary, and the summary is that of scores_summarise. */
 static void samples_vary_and_are_summarised(void **state) {
     (void)state;
@@ -206,6 +241,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(answers_equal_transformers),
                                        cmocka_unit_test(many_are_as_each_alone),
                                        cmocka_unit_test(samples_vary_and_are_summarised),
+                                       cmocka_unit_test(streams_and_models_in_memory),
                                        cmocka_unit_test(raw_probabilities_ignore_the_temperature),
                                        cmocka_unit_test(a_failing_sink_stops_the_run)};
     return cmocka_run_group_tests(tests, NULL, NULL);
