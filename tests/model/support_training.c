@@ -59,6 +59,71 @@ float *gradients_read(struct golden_model *opened, const struct gradients *gradi
     return values;
 }
 
+/* ---- Goldens ----------------------------------------------------------------------------------------- */
+
+enum { PROJECTIONS = 16, SAMPLES = 32 /* tests/reference/gradients.py */ };
+
+uint32_t gradient_signs(uint32_t n) {
+    n = (n ^ n >> 16) * 0x85ebca6bu;
+    n = (n ^ n >> 13) * 0xc2b2ae35u;
+    return n ^ n >> 16;
+}
+
+/* The gradient that the golden one sums up (added up over `count` cases), and what of it is measured. */
+struct comparison {
+    double error, norm; /* squares: of the estimated distance, of the golden gradient */
+};
+
+/* Random projections of a difference have its norm in the mean. */
+static struct comparison compare_gradient(const float *values, int64_t count, const float *golden) {
+    double projections[PROJECTIONS] = {0}, error = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits = gradient_signs((uint32_t)i);
+        for (int p = 0; p < PROJECTIONS; p++)
+            projections[p] += bits >> p & 1 ? -(double)values[i] : (double)values[i];
+    }
+    for (int p = 0; p < PROJECTIONS; p++) {
+        double d = projections[p] - (double)golden[1 + p];
+        error += d * d / PROJECTIONS;
+    }
+    int64_t step = count / SAMPLES > 1 ? count / SAMPLES : 1;
+    double samples = 0;
+    for (int64_t i = 0; i < SAMPLES && i * step < count; i++) {
+        double d = (double)values[i * step] - (double)golden[1 + PROJECTIONS + i];
+        samples += d * d;
+    }
+    if (samples > error) error = samples;
+    return (struct comparison){error, (double)golden[0] * (double)golden[0]};
+}
+
+double gradients_compare(struct golden_model *opened, const struct gradients *gradients,
+                         const struct safetensors *expected, const char *const *names, double tolerance) {
+    int64_t count;
+    float *values = gradients_read(opened, gradients, &count), *at = values;
+    struct model model = gradients->model;
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < gradients->count; i++) {
+        const struct parameter *parameter = &gradients->parameters[i];
+        int64_t size = parameter->rows * parameter->cols;
+        float golden[1 + PROJECTIONS + SAMPLES] = {0};
+        if (!parameter_tensor(&model, parameter)->data) continue;
+        for (int c = 0; names[c]; c++) {
+            if (!golden_has(expected, "%s/%s", names[c], parameter->name)) continue;
+            struct golden_tensor one = golden_get(expected, "%s/%s", names[c], parameter->name);
+            for (int64_t k = 0; k < one.cols; k++) golden[k] += ((const float *)one.data)[k];
+        }
+        struct comparison c = compare_gradient(at, size, golden);
+        if (!(sqrt(c.error) <= tolerance * sqrt(c.norm)))
+            fail_msg("%s %s: the gradient of norm %.3g is off by %.3g", names[0], parameter->name,
+                     sqrt(c.norm), sqrt(c.error));
+        error += c.error;
+        norm += c.norm;
+        at += size;
+    }
+    free(values);
+    return sqrt(error / norm);
+}
+
 /* ---- Cases ------------------------------------------------------------------------------------------- */
 
 static void take_visuals(struct training_case *c, const struct golden_case *prompt) {

@@ -12,8 +12,6 @@
 
 #include "tests/model/support_training.h"
 
-enum { PROJECTIONS = 16, SAMPLES = 32 /* tests/reference/gradients.py */ };
-
 static const struct training_depths everything = {{.attention = 99, .whole = 99},
                                                   {.attention = 99, .whole = 99}};
 
@@ -50,70 +48,6 @@ static struct training_case get_case(struct fixture *f, const char *name) {
 
 /* ---- Against the goldens ----------------------------------------------------------------------------- */
 
-/* Bit p says the sign of element n in projection p (the finalizer of MurmurHash3). */
-static uint32_t sign_bits(uint32_t n) {
-    n = (n ^ n >> 16) * 0x85ebca6bu;
-    n = (n ^ n >> 13) * 0xc2b2ae35u;
-    return n ^ n >> 16;
-}
-
-/* The gradient that the golden one sums up (added up over `count` cases), and what of it is measured. */
-struct comparison {
-    double error, norm; /* squares: of the estimated distance, of the golden gradient */
-};
-
-/* Random projections of a difference have its norm in the mean. */
-static struct comparison compare_gradient(const float *values, int64_t count, const float *golden) {
-    double projections[PROJECTIONS] = {0}, error = 0;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits = sign_bits((uint32_t)i);
-        for (int p = 0; p < PROJECTIONS; p++)
-            projections[p] += bits >> p & 1 ? -(double)values[i] : (double)values[i];
-    }
-    for (int p = 0; p < PROJECTIONS; p++) {
-        double d = projections[p] - (double)golden[1 + p];
-        error += d * d / PROJECTIONS;
-    }
-    int64_t step = count / SAMPLES > 1 ? count / SAMPLES : 1;
-    double samples = 0;
-    for (int64_t i = 0; i < SAMPLES && i * step < count; i++) {
-        double d = (double)values[i * step] - (double)golden[1 + PROJECTIONS + i];
-        samples += d * d;
-    }
-    if (samples > error) error = samples;
-    return (struct comparison){error, (double)golden[0] * (double)golden[0]};
-}
-
-/* Compares every gradient with the golden ones of a case, which add up when there are several. Returns the
- * distance of all together over the norm of all; fails where one is further off than `tolerance` norms. */
-static double compare_gradients(struct fixture *f, const struct gradients *gradients,
-                                const char *const *names, double tolerance) {
-    int64_t count;
-    float *values = gradients_read(&f->opened, gradients, &count), *at = values;
-    struct model model = gradients->model;
-    double error = 0, norm = 0;
-    for (size_t i = 0; i < gradients->count; i++) {
-        const struct parameter *parameter = &gradients->parameters[i];
-        int64_t size = parameter->rows * parameter->cols;
-        float golden[1 + PROJECTIONS + SAMPLES] = {0};
-        if (!parameter_tensor(&model, parameter)->data) continue;
-        for (int c = 0; names[c]; c++) {
-            if (!golden_has(&f->expected, "%s/%s", names[c], parameter->name)) continue;
-            struct golden_tensor one = golden_get(&f->expected, "%s/%s", names[c], parameter->name);
-            for (int64_t k = 0; k < one.cols; k++) golden[k] += ((const float *)one.data)[k];
-        }
-        struct comparison c = compare_gradient(at, size, golden);
-        if (!(sqrt(c.error) <= tolerance * sqrt(c.norm)))
-            fail_msg("%s %s: the gradient of norm %.3g is off by %.3g", names[0], parameter->name,
-                     sqrt(c.norm), sqrt(c.error));
-        error += c.error;
-        norm += c.norm;
-        at += size;
-    }
-    free(values);
-    return sqrt(error / norm);
-}
-
 static double golden_number(struct fixture *f, const char *name, const char *key) {
     return (double)*(const float *)golden_get(&f->expected, "%s/%s", name, key).data;
 }
@@ -129,7 +63,7 @@ static void check_device(const char *device, struct training_depths depths) {
             double loss = training_step(&f.opened, &gradients, &prompt, depths);
             assert_true(fabs(loss - golden_number(&f, golden_cases[c], "loss")) <= 1e-5);
             const char *const names[] = {golden_cases[c], NULL};
-            double error = compare_gradients(&f, &gradients, names, 3e-4);
+            double error = gradients_compare(&f.opened, &gradients, &f.expected, names, 3e-4);
             if (error > worst) worst = error;
             gradients_free(&gradients);
             training_case_free(&prompt);
@@ -308,8 +242,8 @@ static void samples_add_up(void **state) {
     double sum = training_step(&f.opened, &apart, &a, everything);
     sum += training_step(&f.opened, &apart, &b, everything);
     assert_true(fabs(loss - sum) <= 1e-5);
-    compare_gradients(&f, &packed, names, 5e-4);
-    compare_gradients(&f, &apart, names, 5e-4);
+    gradients_compare(&f.opened, &packed, &f.expected, names, 5e-4);
+    gradients_compare(&f.opened, &apart, &f.expected, names, 5e-4);
     gradients_free(&packed);
     gradients_free(&apart);
     training_case_free(&a);
@@ -413,7 +347,7 @@ static void move_weights(struct fixture *f, const struct gradients *gradients, i
         float *step = malloc((size_t)size * sizeof *step);
         assert_non_null(step);
         for (int64_t k = 0; k < size; k++)
-            step[k] = sign_bits((uint32_t)(k + 1000003 * (int64_t)i)) >> number & 1 ? -length : length;
+            step[k] = gradient_signs((uint32_t)(k + 1000003 * (int64_t)i)) >> number & 1 ? -length : length;
         add(&f->opened.device, *parameter_tensor(&f->opened.model, parameter),
             arena_upload(&f->opened.arena, DTYPE_F32, parameter->rows, parameter->cols, step));
         free(step);
@@ -427,8 +361,8 @@ static double slope(const struct gradients *gradients, const float *values, int 
     for (size_t i = 0; i < gradients->count; i++) {
         int64_t size = gradients->parameters[i].rows * gradients->parameters[i].cols;
         for (int64_t k = 0; k < size; k++, values++)
-            sum += sign_bits((uint32_t)(k + 1000003 * (int64_t)i)) >> number & 1 ? -(double)*values
-                                                                                 : (double)*values;
+            sum += gradient_signs((uint32_t)(k + 1000003 * (int64_t)i)) >> number & 1 ? -(double)*values
+                                                                                      : (double)*values;
     }
     return sum;
 }

@@ -105,8 +105,9 @@ def write_case(golden, name, case):
         golden[f"{name}/second_per_grid"] = case["second_per_grid_ts"].to(torch.float32)
 
 
-def live(program, seed):
-    """The exit code of the test program on weights drawn with other seeds."""
+def live(program, seed, kind="gradients", make=None):
+    """The exit code of the test program on weights drawn with other seeds, with goldens that `make` makes under
+    `kind`."""
     print(f"seed {seed}")
     with tempfile.TemporaryDirectory() as scratch:
         root = pathlib.Path(scratch)
@@ -121,7 +122,7 @@ def live(program, seed):
             for name, case in reference.make_cases(tokens).items():
                 write_case(golden, name, case)
             save_file(golden, folder / "golden" / "model.safetensors")
-            make_shape(shape, root / "gradients" / shape.name)
+            (make or make_shape)(shape, root / kind / shape.name)
         return subprocess.run([program], env={**os.environ, "VS2_GOLDEN": scratch}).returncode
 
 
