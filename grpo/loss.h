@@ -84,21 +84,22 @@ struct loss_sequence {
     float *d_entropy;         /* the same; may be NULL when entropy_coef is 0 */
 };
 
-/* A range of numbers. */
+/* Numbers that were seen. */
 struct loss_range {
     double sum, least, most;
     int64_t count;
 };
 
-/* What was computed, for one micro-batch or more. */
+/* What was computed, for one micro-batch or more; masked completions are not in it. */
 struct loss_sums {
-    double loss; /* of these sequences, as they go into the step's loss */
-    int64_t sequences, tokens;
-    double kl, kl_means, entropy; /* sums over tokens; kl_means: over sequences, of their means */
-    int64_t entropies, kl_sequences;
-    struct loss_range low, high; /* shares of clipped tokens, by sequence */
-    double clipped_low, clipped_high;
-    int64_t ratios;               /* that could be clipped: tokens, or sequences at sequence level */
+    double loss;                /* of these sequences, as they go into the step's */
+    struct loss_range kl;       /* of tokens */
+    struct loss_range kl_means; /* of completions: the means of their tokens */
+    struct loss_range entropy;  /* of tokens */
+    /* Shares of tokens that the clip holds below and above, by completion; and all such tokens of all tokens.
+     * At sequence level a completion counts as one token. */
+    struct loss_range low, high;
+    int64_t clipped_low, clipped_high, ratios;
     struct loss_range ratio;      /* r */
     struct loss_range correction; /* after the cap */
     struct loss_range mismatch;   /* |old_logprob - rollout| */
@@ -111,15 +112,17 @@ struct loss_sums loss_sums_start(void);
 void loss_compute(const struct loss_settings *settings, const struct loss_counts *counts,
                   const struct loss_sequence *sequences, int64_t count, struct loss_sums *sums);
 
-/* What TRL logs, under its names; 0 where there was nothing to measure. */
+/* What TRL logs, under its names; 0 where there was nothing to measure. (At sequence level TRL's shares count
+ * masked completions as unclipped ones.) */
 struct loss_statistics {
     double loss;
     double kl;            /* mean over tokens */
     double kl_completion; /* mean over completions of their means, as Video-R1 logs it */
     double entropy;       /* mean over tokens */
-    double clip_low_mean, clip_high_mean, clip_region_mean; /* clip_ratio/..., shares of tokens */
-    double clip_low_min, clip_high_max;                     /* the least and the most clipped completion */
-    double ratio_mean, ratio_min, ratio_max;                /* r */
+    double clip_low_mean, clip_high_mean,
+        clip_region_mean;                    /* clip_ratio/..., shares of tokens; cispo: high */
+    double clip_low_min, clip_high_max;      /* the least and the most clipped completion */
+    double ratio_mean, ratio_min, ratio_max; /* r */
     double correction_mean, correction_min, correction_max; /* sampling/importance_sampling_ratio/... */
     double mismatch_mean, mismatch_max;                     /* sampling/sampling_logp_difference/... */
 };
