@@ -134,21 +134,18 @@ struct part {
     bool low, high;      /* the clip holds it */
 };
 
-/* - min(min(r, delta) A, clip(r) A). Where both are equal each takes half of the derivative, as torch.min has
- * it: at the ends of the clip only one of them may have any. */
+/* - min(min(r, delta) A, clip(r) A) */
 static struct part clipped(const struct loss_settings *settings, double ratio, double advantage) {
     double low = 1 - settings->epsilon, high = 1 + settings->epsilon_high;
     bool over_delta = settings->delta > 0 && ratio > settings->delta;
+    bool out_of_clip = ratio < low || ratio > high;
     double bounded = over_delta ? settings->delta : ratio;
     double clip = ratio < low ? low : ratio > high ? high : ratio;
-    double free_loss = -bounded * advantage, clip_loss = -clip * advantage;
-    double by_free = over_delta ? 0 : -ratio * advantage;
-    double by_clip = ratio < low || ratio > high ? 0 : -ratio * advantage;
+    bool takes_clip = clip * advantage < bounded * advantage;
+    bool held = takes_clip ? out_of_clip : over_delta;
     return (struct part){
-        .value = free_loss > clip_loss ? free_loss : clip_loss,
-        .by_log_ratio = free_loss > clip_loss   ? by_free
-                        : clip_loss > free_loss ? by_clip
-                                                : (by_free + by_clip) / 2,
+        .value = -(takes_clip ? clip : bounded) * advantage,
+        .by_log_ratio = held ? 0 : -ratio * advantage,
         .low = advantage < 0 && bounded<low, .high = advantage> 0 && bounded > high,
     };
 }

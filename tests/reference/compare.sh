@@ -65,6 +65,7 @@ run "golden gradients" "$python" "$here/gradients.py" --check
 run "gradients of other weights" "$python" "$here/gradients.py" --live "$build/tests/model_test_backward"
 run "golden groups" "$python" "$here/groups.py" --check
 run "groups on other weights" "$python" "$here/groups.py" --live "$build/tests/train_test_pass"
+run "golden losses of GRPO" "$python" "$here/grpo_math.py" --check
 run "golden training runs" "$python" "$here/sft.py" --check
 run "vs2-train beside transformers' Trainer" "$python" "$here/sft.py" --vs2-train "$build/vs2-train" \
   --case published --case tied-open --case batches --case vision-only
