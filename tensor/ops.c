@@ -93,7 +93,8 @@ void matmul(struct device *device, struct tensor out, struct tensor a, struct te
     int64_t depth = options.transpose_a ? a.rows : a.cols;
     require(has_shape(a, options.transpose_a ? depth : out.rows, options.transpose_a ? out.rows : depth));
     require(has_shape(b, options.transpose_b ? out.cols : depth, options.transpose_b ? depth : out.cols));
-    require(has_shape(out, out.rows, out.cols) && is_row_or_none(options.bias, DTYPE_F32, out.cols));
+    require(has_shape(out, out.rows, out.cols));
+    require(!options.bias.data || (is_float(options.bias) && has_shape(options.bias, 1, out.cols)));
     if (is_empty(out)) return;
     device->backend->matmul(device, out, a, b, options);
 }

@@ -40,7 +40,7 @@ void clear(struct device *device, struct tensor out);
 struct matmul_options {
     bool transpose_a, transpose_b;
     bool accumulate;    /* out += product instead of out = product */
-    struct tensor bias; /* f32 [1, N] added to every row; none when data is NULL */
+    struct tensor bias; /* float [1, N] added to every row; none when data is NULL */
 };
 
 /* out[M, N] = op(a)[M, K] op(b)[K, N] (+ bias) (+ out). f32 accumulation. a and b may each be f32 or bf16,

@@ -18,8 +18,11 @@ enum {
     PANEL_DEPTH = 8192, /* longer sums are cut: panels of a few columns would be read again and again */
 };
 
-static const float *bias_at(struct tensor bias, int64_t column) {
-    return bias.data ? (const float *)bias.data + column : NULL;
+/* A row of products goes to `out` from column `first` on. */
+static void store_row(const struct gemm_kernels *gemm, void *out, enum dtype kind, const float *product,
+                      struct matmul_options options, int64_t first, int64_t count) {
+    struct tensor bias = options.bias.data ? tensor_cols(options.bias, first, count) : options.bias;
+    gemm->store(out, kind, product, bias.data, bias.dtype, options.accumulate, count);
 }
 
 /* ---- Few rows ---------------------------------------------------------------------------------------- */
@@ -33,8 +36,7 @@ static void narrow_task(const struct gemm_kernels *gemm, enum gemm_form form, st
                  count, b.cols);
     struct tensor part = tensor_cols(out, first, count);
     for (int64_t m = 0; m < out.rows; m++)
-        gemm->store(tensor_row(part, m), out.dtype, product + m * NARROW_COLUMNS,
-                    bias_at(options.bias, first), options.accumulate, count);
+        store_row(gemm, tensor_row(part, m), out.dtype, product + m * NARROW_COLUMNS, options, first, count);
 }
 
 static void matmul_narrow(struct device *device, struct tensor out, struct tensor a, struct tensor b,
@@ -65,8 +67,14 @@ static void matmul_narrow(struct device *device, struct tensor out, struct tenso
 struct panels {
     int64_t rows, cols, depth; /* of a block */
     float *a, *b, *out;        /* workspace; not used for tensors that are f32 already */
+    bool direct;               /* oneDNN writes to out itself: no tensor of its epilogue is bf16 */
     struct matmul_options op;  /* the transposes alone */
 };
+
+/* No bias, or one that oneDNN adds to a product in f32. */
+static bool has_f32_bias(struct matmul_options options) {
+    return !options.bias.data || options.bias.dtype == DTYPE_F32;
+}
 
 /* How many rows of `depth` elements fill `floats`, in multiples, at most `all`. */
 static int64_t panel_size(int64_t floats, int64_t depth, int64_t all) {
@@ -80,13 +88,14 @@ static bool panels_plan(struct device *device, struct tensor out, struct tensor 
     int64_t depth = options.transpose_a ? a.rows : a.cols;
     if (depth > PANEL_DEPTH) depth = PANEL_DEPTH;
     p->depth = depth;
+    p->direct = out.dtype == DTYPE_F32 && has_f32_bias(options);
     p->cols = panel_size(PANEL_FLOATS, depth, out.cols);
-    p->rows = a.dtype == DTYPE_F32 && out.dtype == DTYPE_F32
+    p->rows = a.dtype == DTYPE_F32 && p->direct
                   ? out.rows
                   : panel_size(ACTIVATION_FLOATS, depth > p->cols ? depth : p->cols, out.rows);
     int64_t a_floats = a.dtype == DTYPE_F32 ? 0 : p->rows * depth;
     int64_t b_floats = b.dtype == DTYPE_F32 ? 0 : p->cols * depth;
-    int64_t out_floats = out.dtype == DTYPE_F32 ? 0 : p->rows * p->cols;
+    int64_t out_floats = p->direct ? 0 : p->rows * p->cols;
     p->a = cpu_workspace(device, a_floats + b_floats + out_floats);
     p->b = p->a + a_floats;
     p->out = p->b + b_floats;
@@ -121,14 +130,13 @@ static int64_t at_most(int64_t left, int64_t most) {
 }
 
 /* One block of out: the pieces of its sums are added up in f32, in out itself or in the workspace. The
- * epilogue is oneDNN's when out is f32, and done while rounding otherwise. */
+ * epilogue (bias and accumulation) is oneDNN's when it writes to out, and done while storing otherwise. */
 static void panel_product(struct device *device, struct tensor out, struct tensor a, struct tensor b,
-                          const struct panels *p, struct tensor bias, bool accumulate) {
-    bool direct = out.dtype == DTYPE_F32;
-    struct tensor product = direct ? out : tensor_at(p->out, DTYPE_F32, out.rows, out.cols);
+                          const struct panels *p, struct matmul_options epilogue) {
+    struct tensor product = p->direct ? out : tensor_at(p->out, DTYPE_F32, out.rows, out.cols);
     struct matmul_options options = p->op;
     int64_t depth = options.transpose_a ? a.rows : a.cols;
-    if (direct) options.bias = bias, options.accumulate = accumulate;
+    if (p->direct) options = epilogue;
     for (int64_t k = 0; k < depth && !device->failed; k += p->depth) {
         int64_t length = at_most(depth - k, p->depth);
         struct tensor a_part = part_of(a, options.transpose_a, 0, out.rows, k, length);
@@ -138,11 +146,11 @@ static void panel_product(struct device *device, struct tensor out, struct tenso
         options.bias = (struct tensor){0};
         options.accumulate = true;
     }
-    if (direct || device->failed) return;
+    if (p->direct || device->failed) return;
     const struct gemm_kernels *gemm = cpu_kernels(device)->gemm;
 #pragma omp parallel for if (worth_threads(out))
     for (int64_t m = 0; m < out.rows; m++)
-        gemm->store(tensor_row(out, m), out.dtype, tensor_row(product, m), bias.data, accumulate, out.cols);
+        store_row(gemm, tensor_row(out, m), out.dtype, tensor_row(product, m), epilogue, 0, out.cols);
 }
 
 static void matmul_panels(struct device *device, struct tensor out, struct tensor a, struct tensor b,
@@ -157,9 +165,9 @@ static void matmul_panels(struct device *device, struct tensor out, struct tenso
         for (int64_t n = 0; n < out.cols && !device->failed; n += p.cols) {
             int64_t cols = at_most(out.cols - n, p.cols);
             struct tensor b_part = part_of(b, options.transpose_b, 0, depth, n, cols);
-            struct tensor bias = options.bias.data ? tensor_cols(options.bias, n, cols) : options.bias;
-            panel_product(device, tensor_cols(tensor_rows(out, m, rows), n, cols), a_part, b_part, &p, bias,
-                          options.accumulate);
+            struct matmul_options part = options;
+            if (options.bias.data) part.bias = tensor_cols(options.bias, n, cols);
+            panel_product(device, tensor_cols(tensor_rows(out, m, rows), n, cols), a_part, b_part, &p, part);
         }
     }
 }
@@ -169,9 +177,8 @@ static void matmul_nothing(struct device *device, struct tensor out, struct matm
     const float zeros[NARROW_COLUMNS] = {0};
     for (int64_t m = 0; m < out.rows; m++)
         for (int64_t n = 0; n < out.cols; n += NARROW_COLUMNS)
-            cpu_kernels(device)->gemm->store(tensor_row(tensor_cols(out, n, out.cols - n), m), out.dtype,
-                                             zeros, bias_at(options.bias, n), options.accumulate,
-                                             out.cols - n < NARROW_COLUMNS ? out.cols - n : NARROW_COLUMNS);
+            store_row(cpu_kernels(device)->gemm, tensor_row(tensor_cols(out, n, out.cols - n), m), out.dtype,
+                      zeros, options, n, at_most(out.cols - n, NARROW_COLUMNS));
 }
 
 void cpu_matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
@@ -184,7 +191,8 @@ void cpu_matmul(struct device *device, struct tensor out, struct tensor a, struc
     else if (linear && out.rows <= (native ? MATMUL_EXACT_ROWS : NARROW_ROWS))
         matmul_narrow(device, out, a, b, options);
     else if ((native && onednn_takes(cpu_state(device)->onednn, out, a, b, options)) ||
-             (a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32 && out.dtype == DTYPE_F32))
+             (a.dtype == DTYPE_F32 && b.dtype == DTYPE_F32 && out.dtype == DTYPE_F32 &&
+              has_f32_bias(options)))
         onednn_product(device, out, a, b, options);
     else
         matmul_panels(device, out, a, b, options);

@@ -14,7 +14,8 @@ struct product_key {
     int64_t rows, cols, depth;
     int64_t out_stride, a_stride, b_stride;
     int32_t out_type, type;
-    int32_t transpose_a, transpose_b, accumulate, bias;
+    int32_t transpose_a, transpose_b, accumulate;
+    int32_t bias, bias_type; /* whether there is one, and of what type */
 };
 
 struct product {
@@ -84,7 +85,7 @@ static bool describe_all(const struct product_key *key, dnnl_memory_desc_t desc[
     return describe(&desc[0], key->rows, key->cols, key->out_type, key->out_stride, false) &&
            describe(&desc[1], key->rows, key->depth, key->type, key->a_stride, key->transpose_a) &&
            describe(&desc[2], key->depth, key->cols, key->type, key->b_stride, key->transpose_b) &&
-           (!key->bias || describe(&desc[3], 1, key->cols, DTYPE_F32, key->cols, false));
+           (!key->bias || describe(&desc[3], 1, key->cols, key->bias_type, key->cols, false));
 }
 
 /* Accumulation is a sum after the product, in f32, before the result is rounded. */
@@ -154,6 +155,7 @@ static struct product_key key_of(struct tensor out, struct tensor a, struct tens
     key.transpose_b = options.transpose_b;
     key.accumulate = options.accumulate;
     key.bias = options.bias.data != NULL;
+    if (key.bias) key.bias_type = (int32_t)options.bias.dtype;
     return key;
 }
 

@@ -21,7 +21,7 @@ bool onednn_has_bf16(void);
 bool onednn_takes(struct onednn *onednn, struct tensor out, struct tensor a, struct tensor b,
                   struct matmul_options options);
 
-/* matmul() of tensor/ops.h for a and b of the same type; out is f32, or of that type too. */
+/* matmul() of tensor/ops.h for a and b of the same type; out and the bias are f32, or of that type too. */
 enum status onednn_matmul(struct onednn *onednn, struct tensor out, struct tensor a, struct tensor b,
                           struct matmul_options options, struct error *err);
 

@@ -15,6 +15,7 @@ struct product {
     enum dtype out, a, b;
     struct matmul_options options; /* the bias is made here */
     bool bias;
+    enum dtype bias_type;
     int64_t pad;
 };
 
@@ -55,7 +56,7 @@ static void check_product(struct bench *bench, const struct product *p) {
     struct tensor b = random_tensor(bench, p->b, tb ? n : k, tb ? k : n, p->pad, 1, 2);
     struct tensor out = random_tensor(bench, p->out, m, n, p->pad, 1, 3);
     struct tensor whole = tensor_at(out.data, p->out, m, n + p->pad); /* with what lies between the rows */
-    struct tensor bias = random_tensor(bench, DTYPE_F32, 1, n, 0, 1, 4);
+    struct tensor bias = random_tensor(bench, p->bias_type, 1, n, 0, 1, 4);
     double *old = values_read(bench, out), *before = values_read(bench, whole);
     double *x = values_read(bench, a), *y = values_read(bench, b), *z = values_read(bench, bias);
 
@@ -85,6 +86,7 @@ static void check_shape(struct bench *bench, struct shape shape, bool own) {
             .b = choice & 4 ? DTYPE_BF16 : DTYPE_F32,
             .options = {.transpose_a = choice & 8, .transpose_b = choice & 16, .accumulate = choice & 32},
             .bias = choice & 64,
+            .bias_type = choice % 5 < 2 ? DTYPE_BF16 : DTYPE_F32,
             .pad = choice % 3};
         check_product(bench, &p);
     }

@@ -182,21 +182,21 @@ static void narrow(float *product, int64_t product_stride, const float *packed, 
     }
 }
 
-static void store(void *out, enum dtype kind, const float *product, const float *bias, bool accumulate,
-                  int64_t count) {
-    float sum[BLOCK], old[BLOCK];
+static void add_to(float *restrict sum, const void *row, enum dtype kind, int64_t begin, int64_t length) {
+    float scratch[BLOCK];
+    const float *more = block_read(scratch, row, kind, begin, length);
+#pragma omp simd
+    for (int64_t j = 0; j < length; j++) sum[j] += more[j];
+}
+
+static void store(void *out, enum dtype kind, const float *product, const void *bias, enum dtype bias_kind,
+                  bool accumulate, int64_t count) {
+    float sum[BLOCK];
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t length = block_length(i, count);
         block_load(sum, product, DTYPE_F32, i, length);
-        if (bias) {
-#pragma omp simd
-            for (int64_t j = 0; j < length; j++) sum[j] += bias[i + j];
-        }
-        if (accumulate) {
-            block_load(old, out, kind, i, length);
-#pragma omp simd
-            for (int64_t j = 0; j < length; j++) sum[j] += old[j];
-        }
+        if (bias) add_to(sum, bias, bias_kind, i, length);
+        if (accumulate) add_to(sum, out, kind, i, length);
         block_store(out, kind, i, sum, length);
     }
 }

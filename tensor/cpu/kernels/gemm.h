@@ -30,8 +30,8 @@ struct gemm_kernels {
                    int64_t rows, const void *weights, enum gemm_form form, int64_t weights_stride,
                    int64_t count, int64_t depth);
     /* out = product (+ bias) (+ out), rounded once; bias may be NULL. */
-    void (*store)(void *out, enum dtype kind, const float *product, const float *bias, bool accumulate,
-                  int64_t count);
+    void (*store)(void *out, enum dtype kind, const float *product, const void *bias, enum dtype bias_kind,
+                  bool accumulate, int64_t count);
 };
 
 KERNELS_DECLARE(gemm_kernels);
