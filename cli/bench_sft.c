@@ -170,8 +170,10 @@ static enum status load(struct bench *bench, struct error *err) {
     char *folder = hub_find(settings->model, err);
     enum status status = folder ? STATUS_OK : STATUS_FAILED;
     if (!status) status = device_open(settings->device, &bench->device, err);
-    if (!status) status = model_open(folder, &bench->device, dtypes[settings->dtype], &bench->model, err);
     const struct freeze freeze = {!settings->train_vision, !settings->train_vision, false};
+    if (!status)
+        status = optimizer_open_model(folder, &bench->device, dtypes[settings->dtype], &freeze, &bench->model,
+                                      err);
     if (!status) status = optimizer_open(&bench->optimizer, &bench->model, &freeze, err);
     if (!status) status = open_data(bench, folder, err);
     free(folder);

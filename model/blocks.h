@@ -44,8 +44,8 @@ void mlp_forward(struct device *device, struct arena *arena, struct tensor out, 
 int64_t mlp_part_rows(int64_t rows);
 void mlp_inner_forward(struct device *device, struct tensor gate_up, struct tensor x, const struct mlp *mlp);
 
-/* Adds to the gradients that have data, and sets d_x, which may be x, unless it is no tensor. gate_up: as
- * mlp_forward kept it, and used up; or no tensor: it is computed again. */
+/* Adds to the gradients that have data, and sets d_x (float; it may be x where the types are equal) unless
+ * it is no tensor. gate_up: as mlp_forward kept it, and used up; or no tensor: it is computed again. */
 void mlp_backward(struct device *device, struct arena *arena, struct tensor d_x, struct tensor d_out,
                   struct tensor gate_up, struct tensor x, const struct mlp *mlp, const struct mlp *gradient);
 
@@ -66,11 +66,13 @@ bool block_is_trained(const struct block *gradient);
 struct block_pass {
     struct device *device;
     struct arena *arena;
-    enum dtype compute;
+    enum dtype compute; /* of operands and results of products */
+    enum dtype stream;  /* of the stream between the blocks and its gradient: compute, or f32 */
     struct block_shape shape;
     struct tensor cosine, sine; /* f32 [tokens, head_dim / 2] */
-    /* The stream between the blocks is residual + update while update is pending; all [rows, hidden]. */
-    struct tensor residual, update;
+    /* The stream is residual + update while update is pending; all [rows, hidden]. */
+    struct tensor residual; /* of the stream's type */
+    struct tensor update;   /* of the compute type, as is */
     bool pending;
     struct tensor normed; /* [rows, hidden]: scratch */
 };
@@ -82,7 +84,7 @@ struct block_call {
     struct tensor cache_rows; /* i32 [1, tokens]: their rows in it */
     /* Once the keys and values are known only these rows go on; or no tensors: all. */
     struct tensor wanted;    /* i32 [1, wanted] */
-    struct tensor narrow;    /* [wanted, hidden]: where their stream goes */
+    struct tensor narrow;    /* [wanted, hidden], as pass->residual: where their stream goes */
     struct block_tape *tape; /* NULL, or what to keep: its tensors that have data */
 };
 

@@ -81,7 +81,7 @@ static void recompute(const struct block_pass *pass, const struct block *block, 
     made.log_sum = arena_tensor(pass->arena, DTYPE_F32, tokens, shape->heads);
 
     struct block_pass again = *pass;
-    again.residual = arena_tensor(pass->arena, pass->compute, tokens, shape->hidden);
+    again.residual = arena_tensor(pass->arena, pass->stream, tokens, shape->hidden);
     struct arena_mark mark = arena_mark(pass->arena);
     again.update = arena_tensor(pass->arena, pass->compute, tokens, shape->hidden);
     again.normed = arena_tensor(pass->arena, pass->compute, tokens, shape->hidden);
@@ -91,6 +91,20 @@ static void recompute(const struct block_pass *pass, const struct block *block, 
     made.input = tape->input;
     made.middle = again.residual;
     *tape = made;
+}
+
+/* The gradient of the stream as products take it: `d_stream`, or its values of the compute type. */
+static struct tensor as_operand(const struct block_pass *pass, struct tensor d_stream) {
+    if (d_stream.dtype == pass->compute) return d_stream;
+    struct tensor operand = arena_tensor(pass->arena, pass->compute, d_stream.rows, d_stream.cols);
+    convert(pass->device, operand, d_stream);
+    return operand;
+}
+
+/* Where the gradient of a norm's output goes: sums of products, of the stream's type. */
+static struct tensor d_normed_of(const struct block_pass *pass, struct tensor normed) {
+    if (pass->stream == pass->compute) return normed; /* which has served by then */
+    return arena_tensor(pass->arena, pass->stream, normed.rows, normed.cols);
 }
 
 /* A norm's output computed again, with what rmsnorm_backward needs. */
@@ -110,10 +124,11 @@ static void mlp_half_backward(const struct block_pass *pass, const struct block 
     struct tensor inverse_rms;
     struct tensor normed = norm_again(pass, &inverse_rms, tape->middle, block->mlp_norm);
     bool through = wanted || gradient->mlp_norm.data;
-    mlp_backward(pass->device, pass->arena, through ? normed : none, d_stream, tape->gate_up, normed,
+    struct tensor d_normed = through ? d_normed_of(pass, normed) : none;
+    mlp_backward(pass->device, pass->arena, d_normed, as_operand(pass, d_stream), tape->gate_up, normed,
                  &block->mlp, &gradient->mlp);
     if (through)
-        rmsnorm_backward(pass->device, d_stream, gradient->mlp_norm, normed, tape->middle, block->mlp_norm,
+        rmsnorm_backward(pass->device, d_stream, gradient->mlp_norm, d_normed, tape->middle, block->mlp_norm,
                          inverse_rms);
     arena_release(pass->arena, mark);
 }
@@ -151,13 +166,14 @@ static void projections_backward(const struct block_pass *pass, const struct blo
         column += width;
     }
     if (!below && !gradient->attention_norm.data) return;
+    struct tensor d_normed = d_normed_of(pass, normed);
     for (int64_t i = 0, column = 0; i < 3 && block->project[i].weight.data; i++) {
         int64_t width = block->project[i].weight.rows;
-        linear_backward_input(pass->device, normed, tensor_cols(d_qkv, column, width),
+        linear_backward_input(pass->device, d_normed, tensor_cols(d_qkv, column, width),
                               block->project[i].weight, i > 0);
         column += width;
     }
-    rmsnorm_backward(pass->device, d_stream, gradient->attention_norm, normed, tape->input,
+    rmsnorm_backward(pass->device, d_stream, gradient->attention_norm, d_normed, tape->input,
                      block->attention_norm, inverse_rms);
 }
 
@@ -170,19 +186,20 @@ static void attention_half_backward(const struct block_pass *pass, const struct 
     int64_t q = tape->attended.cols, tokens = tape->attended.rows;
     bool narrowed = call->wanted.data != NULL;
     struct tensor d_attended = arena_tensor(pass->arena, pass->compute, tokens, q), some = tape->attended;
+    struct tensor d_out = as_operand(pass, *d_stream);
     if (narrowed) {
-        some = arena_tensor(pass->arena, pass->compute, d_stream->rows, q);
+        some = arena_tensor(pass->arena, pass->compute, d_out.rows, q);
         gather_rows(device, some, tape->attended, call->wanted);
     }
-    linear_backward_weights(device, gradient->output, *d_stream, some);
+    linear_backward_weights(device, gradient->output, d_out, some);
     if (!below && !attention_is_trained(gradient)) return;
     if (narrowed) {
-        linear_backward_input(device, some, *d_stream, block->output.weight, false);
+        linear_backward_input(device, some, d_out, block->output.weight, false);
         spread_rows(device, d_attended, some, call->wanted);
         spread_rows(device, d_before, *d_stream, call->wanted);
         *d_stream = d_before;
     } else {
-        linear_backward_input(device, d_attended, *d_stream, block->output.weight, false);
+        linear_backward_input(device, d_attended, d_out, block->output.weight, false);
     }
     struct tensor d_qkv = arena_tensor(pass->arena, pass->compute, tokens, tape->qkv.cols);
     scores_backward(pass, call, tape, d_qkv, d_attended);

@@ -51,7 +51,7 @@ struct block_call language_call(const struct model *model, struct arena *arena,
     if (pass->cache) call.cache_rows = arena_upload(arena, DTYPE_I32, 1, pass->count, pass->cache_rows);
     if (pass->wanted) {
         call.wanted = arena_upload(arena, DTYPE_I32, 1, pass->wanted_count, pass->wanted);
-        call.narrow = arena_tensor(arena, model->compute, pass->wanted_count, model->config.hidden);
+        call.narrow = arena_tensor(arena, model->stream, pass->wanted_count, model->config.hidden);
     }
     return call;
 }
@@ -72,9 +72,10 @@ void language_forward(const struct model *model, struct arena *arena, struct ten
     struct block_pass run = {.device = model->device,
                              .arena = arena,
                              .compute = model->compute,
+                             .stream = model->stream,
                              .shape = language_block_shape(config)};
     assert(!pass->tape || !pass->cache);
-    run.residual = arena_tensor(arena, model->compute, pass->count, config->hidden);
+    run.residual = arena_tensor(arena, model->stream, pass->count, config->hidden);
     run.update = arena_tensor(arena, model->compute, pass->count, config->hidden);
     run.normed = arena_tensor(arena, model->compute, pass->count, config->hidden);
     struct block_call all = language_call(model, arena, pass);

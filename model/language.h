@@ -40,7 +40,7 @@ struct language_pass {
 void language_forward(const struct model *model, struct arena *arena, struct tensor states,
                       const struct language_pass *pass);
 
-/* logits = states head^T, for few rows. logits: f32 [rows, vocab]; states: [rows, hidden]. */
+/* logits = states head^T, for few rows. logits: float [rows, vocab]; states: [rows, hidden]. */
 void language_logits(const struct model *model, struct tensor logits, struct tensor states);
 
 /* The log-probability of a target token at each of many final states, some rows at a time so that there never
@@ -61,7 +61,7 @@ void language_logprob(const struct model *model, struct arena *arena, struct ten
 struct language_tape {
     struct block_tape *layers;  /* [config.layers] */
     struct tensor cosine, sine; /* f32 [count, head_dim / 2] */
-    struct tensor output;       /* [wanted or count, hidden]: the stream after the last layer */
+    struct tensor output;       /* [wanted or count, hidden]: the stream after the last layer, of its type */
 };
 
 /* The layers below which there is nothing to train, for tape_depth.frozen. `features`: whether the gradients

@@ -22,6 +22,7 @@ static struct tape_shape shape_of_tape(const struct model *model, int64_t count,
                                        struct tape_depth depth) {
     return (struct tape_shape){.block = language_block_shape(&model->config),
                                .compute = model->compute,
+                               .stream = model->stream,
                                .blocks = model->config.layers,
                                .tokens = count,
                                .last_rows = wanted,
@@ -31,7 +32,7 @@ static struct tape_shape shape_of_tape(const struct model *model, int64_t count,
 /* What a tape holds beside what the layers keep. */
 static size_t other_bytes(const struct model *model, int64_t count, int64_t wanted) {
     return 2 * tape_tensor_bytes(DTYPE_F32, count, model->config.head_dim / 2) +
-           tape_tensor_bytes(model->compute, wanted, model->config.hidden);
+           tape_tensor_bytes(model->stream, wanted, model->config.hidden);
 }
 
 size_t language_tape_bytes(const struct model *model, int64_t count, int64_t wanted,
@@ -56,7 +57,7 @@ enum status language_tape_make(struct language_tape *tape, const struct model *m
     tape_make(tape->layers, arena, &shape);
     tape->cosine = arena_tensor(arena, DTYPE_F32, count, model->config.head_dim / 2);
     tape->sine = arena_tensor(arena, DTYPE_F32, count, model->config.head_dim / 2);
-    tape->output = arena_tensor(arena, model->compute, wanted, model->config.hidden);
+    tape->output = arena_tensor(arena, model->stream, wanted, model->config.hidden);
     return STATUS_OK;
 }
 
@@ -87,7 +88,7 @@ static void embedding_backward(const struct model *model, struct tensor d_embedd
 static struct tensor final_norm_backward(const struct model *model, const struct model *gradients,
                                          struct arena *arena, struct tensor d_states, struct tensor output) {
     struct device *device = model->device;
-    struct tensor d_stream = arena_tensor(arena, model->compute, output.rows, output.cols);
+    struct tensor d_stream = arena_tensor(arena, model->stream, output.rows, output.cols);
     struct arena_mark mark = arena_mark(arena);
     struct tensor normed = arena_tensor(arena, model->compute, output.rows, output.cols);
     struct tensor inverse_rms = arena_tensor(arena, DTYPE_F32, 1, output.rows);
@@ -107,12 +108,13 @@ void language_backward(const struct model *model, const struct model *gradients,
     struct block_pass run = {.device = model->device,
                              .arena = arena,
                              .compute = model->compute,
+                             .stream = model->stream,
                              .shape = language_block_shape(&model->config),
                              .cosine = tape->cosine,
                              .sine = tape->sine};
     struct block_call all = language_call(model, arena, pass);
     struct tensor d_before = {0};
-    if (pass->wanted) d_before = arena_tensor(arena, model->compute, pass->count, model->config.hidden);
+    if (pass->wanted) d_before = arena_tensor(arena, model->stream, pass->count, model->config.hidden);
     struct tensor d_stream = final_norm_backward(model, gradients, arena, d_states, tape->output);
     bool ends = d_features.data || gradients->language.embedding.data;
     int64_t frozen = language_frozen_layers(gradients, d_features.data != NULL);

@@ -2,7 +2,8 @@
 #include "model/blocks.h"
 #include "model/language.h"
 
-/* Logits held at once, with their gradients. */
+/* Logits held at once; their gradients take their place. Both are of the compute type, as torch.autocast has
+ * them. */
 enum { LOGIT_BYTES = 64 << 20, LOSS_BYTES = 192 << 20 };
 
 /* How many of `rows` rows to take at once: parts of equal size that fill the bytes. */
@@ -24,11 +25,11 @@ void language_logprob(const struct model *model, struct arena *arena, struct ten
                       struct tensor target, struct tensor logprob, struct tensor log_sum,
                       struct tensor entropy, float scale) {
     int64_t vocab = model->config.vocab;
-    int64_t rows = part_rows(states.rows, LOGIT_BYTES, vocab * (int64_t)sizeof(float));
+    int64_t rows = part_rows(states.rows, LOGIT_BYTES, vocab * (int64_t)dtype_size(model->compute));
     for (int64_t first = 0; first < states.rows; first += rows) {
         int64_t count = states.rows - first < rows ? states.rows - first : rows;
         struct arena_mark mark = arena_mark(arena);
-        struct tensor logits = arena_tensor(arena, DTYPE_F32, count, vocab);
+        struct tensor logits = arena_tensor(arena, model->compute, count, vocab);
         language_logits(model, logits, tensor_rows(states, first, count));
         logprob_forward(model->device, tensor_cols(logprob, first, count),
                         some_columns(log_sum, first, count), some_columns(entropy, first, count), logits,
@@ -48,21 +49,18 @@ static void loss_part(const struct model *model, struct tensor d_head, struct ar
                                                : arena_tensor(arena, DTYPE_F32, 1, count);
     struct tensor entropy = some_columns(loss->entropy, first, count);
     if (loss->d_entropy.data && !entropy.data) entropy = arena_tensor(arena, DTYPE_F32, 1, count);
-    struct tensor logits = arena_tensor(arena, DTYPE_F32, count, model->config.vocab);
-    /* The products back run on the compute type's units. */
-    struct tensor d_logits =
-        model->compute == DTYPE_F32 ? logits : arena_tensor(arena, model->compute, count, logits.cols);
+    struct tensor logits = arena_tensor(arena, model->compute, count, model->config.vocab);
     language_logits(model, logits, states);
     if (!loss->known)
         logprob_forward(device, tensor_cols(loss->logprob, first, count), log_sum, entropy, logits, target,
                         loss->scale);
-    logprob_backward(device, d_logits, tensor_cols(loss->d_logprob, first, count),
+    logprob_backward(device, logits, tensor_cols(loss->d_logprob, first, count),
                      some_columns(loss->d_entropy, first, count), logits, log_sum, entropy, target,
                      loss->scale);
-    linear_backward_weights(device, (struct linear){.weight = d_head}, d_logits, states);
+    linear_backward_weights(device, (struct linear){.weight = d_head}, logits, states);
     if (loss->d_states.data)
-        linear_backward_input(device, tensor_rows(loss->d_states, first, count), d_logits,
-                              model->language.head, false);
+        linear_backward_input(device, tensor_rows(loss->d_states, first, count), logits, model->language.head,
+                              false);
     arena_release(arena, mark);
 }
 
@@ -70,7 +68,7 @@ void language_loss(const struct model *model, const struct model *gradients, str
                    const struct language_loss *loss) {
     struct tensor d_head =
         model->config.tied_embeddings ? gradients->language.embedding : gradients->language.head;
-    int64_t row_bytes = model->config.vocab * (int64_t)(model->compute == DTYPE_F32 ? 4 : 6);
+    int64_t row_bytes = model->config.vocab * (int64_t)dtype_size(model->compute);
     int64_t rows = part_rows(loss->states.rows, LOSS_BYTES, row_bytes);
     for (int64_t first = 0; first < loss->states.rows; first += rows) {
         int64_t count = loss->states.rows - first < rows ? loss->states.rows - first : rows;

@@ -92,7 +92,7 @@ static const struct pattern vision_end[] = {
 };
 
 static const struct pattern language_start[] = {
-    {"model.language_model.embed_tokens.weight", PARAMETER_MATRIX, SIZE_VOCAB, SIZE_HIDDEN,
+    {"model.language_model.embed_tokens.weight", PARAMETER_EMBEDDING, SIZE_VOCAB, SIZE_HIDDEN,
      IN_MODEL(language.embedding)},
 };
 
@@ -140,7 +140,7 @@ static struct parameter make_parameter(const struct model_config *config, const 
                                  vision->patch};
         p.rank = PARAMETER_MAX_RANK;
         memcpy(p.shape, shape, sizeof shape);
-    } else if (p.kind == PARAMETER_MATRIX) {
+    } else if (p.kind == PARAMETER_MATRIX || p.kind == PARAMETER_EMBEDDING) {
         p.rank = 2;
         p.shape[0] = p.rows;
         p.shape[1] = p.cols;

@@ -14,6 +14,7 @@ enum {
 
 enum parameter_kind {
     PARAMETER_MATRIX,      /* stored [rows, cols] */
+    PARAMETER_EMBEDDING,   /* the same, looked up by row */
     PARAMETER_CONVOLUTION, /* the patch embedding: stored [hidden, channels, frames, height, width] */
     PARAMETER_NORM,        /* stored [cols] */
     PARAMETER_BIAS,        /* stored [cols] */

@@ -15,12 +15,12 @@ static struct block_tape block_shapes(const struct tape_shape *shape, int64_t nu
     int64_t place = number - shape->depth.frozen;
     struct block_tape tape = {0};
     if (place < 0) return tape;
-    tape.input = tensor_at(NULL, shape->compute, shape->tokens, block->hidden);
+    tape.input = tensor_at(NULL, shape->stream, shape->tokens, block->hidden);
     if (place >= shape->depth.attention && place >= shape->depth.whole) return tape;
     tape.qkv = tensor_at(NULL, shape->compute, shape->tokens, q + 2 * kv);
     tape.attended = tensor_at(NULL, shape->compute, shape->tokens, q);
     tape.log_sum = tensor_at(NULL, DTYPE_F32, shape->tokens, block->heads);
-    tape.middle = tensor_at(NULL, shape->compute, rows, block->hidden);
+    tape.middle = tensor_at(NULL, shape->stream, rows, block->hidden);
     if (place >= shape->depth.whole) return tape;
     tape.gate_up = tensor_at(NULL, shape->compute, rows, 2 * block->intermediate);
     return tape;

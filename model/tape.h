@@ -19,11 +19,11 @@ struct tape_depth {
 /* What one block keeps; tensors without data are not kept. `rows` are the tokens, or in the language model's
  * last layer the wanted ones. */
 struct block_tape {
-    struct tensor input;    /* [tokens, hidden]: the stream before the block */
+    struct tensor input;    /* [tokens, hidden], of the stream's type: the stream before the block */
     struct tensor qkv;      /* [tokens, (heads + 2 kv_heads) * head_dim]: turned queries and keys, values */
     struct tensor attended; /* [tokens, heads * head_dim] */
     struct tensor log_sum;  /* f32 [tokens, heads] */
-    struct tensor middle;   /* [rows, hidden]: the stream between attention and MLP */
+    struct tensor middle;   /* [rows, hidden], so too: the stream between attention and MLP */
     struct tensor gate_up;  /* [rows, 2 * intermediate] */
 };
 
@@ -36,7 +36,7 @@ struct block_shape {
 /* A stack of blocks, and a pass through it. */
 struct tape_shape {
     struct block_shape block;
-    enum dtype compute;
+    enum dtype compute, stream; /* model/blocks.h */
     int64_t blocks;
     int64_t tokens;
     int64_t last_rows; /* that go on in the last block: tokens, or fewer */

@@ -78,6 +78,7 @@ void vision_forward_keep(const struct model *model, struct arena *arena, struct 
     struct block_pass pass = {.device = model->device,
                               .arena = arena,
                               .compute = model->compute,
+                              .stream = model->compute,
                               .shape = vision_block_shape(config)};
     pass.residual = arena_tensor(arena, model->compute, plan->patches, config->hidden);
     pass.normed = arena_tensor(arena, model->compute, plan->patches, config->hidden);

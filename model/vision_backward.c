@@ -33,6 +33,7 @@ static struct tape_shape shape_of_tape(const struct model *model, const struct v
                                        struct tape_depth depth) {
     return (struct tape_shape){.block = vision_block_shape(&model->config.vision),
                                .compute = model->compute,
+                               .stream = model->compute,
                                .blocks = model->config.vision.depth,
                                .tokens = plan->patches,
                                .last_rows = plan->patches,
@@ -121,6 +122,7 @@ void vision_backward(const struct model *model, const struct model *gradients, s
     struct block_pass run = {.device = model->device,
                              .arena = arena,
                              .compute = model->compute,
+                             .stream = model->compute,
                              .shape = vision_block_shape(&model->config.vision),
                              .cosine = tape->cosine,
                              .sine = tape->sine};

@@ -13,7 +13,7 @@
 enum {
     STAGING_BYTES = 8 << 20, /* of device memory for tensors that cannot be read where they lie */
     NAMES_IN_ERROR = 4,      /* of each kind of trouble */
-    VECTOR_ALIGNMENT = 16,   /* elements: vectors begin on cache lines */
+    VECTOR_ALIGNMENT = 64,   /* bytes: vectors begin on cache lines */
 };
 
 struct checkpoint {
@@ -29,11 +29,13 @@ struct loader {
     struct model *model;
     struct checkpoint *checkpoint;
     const char *folder;
+    parameter_test exact; /* NULL: none */
+    const void *context;
     struct parameter *parameters;
     const struct stored_tensor **found; /* [count]: the stored tensor of each parameter */
     size_t count;
-    struct tensor vectors; /* f32 [1, all vectors] */
-    int64_t vectors_used;
+    char *vectors; /* of all norms and biases */
+    size_t vector_bytes;
     void *staging;
     size_t staging_bytes;
 };
@@ -222,22 +224,29 @@ static enum status fill(struct loader *loader, struct tensor out, const struct s
     return STATUS_OK;
 }
 
-/* Whether a matrix stored so can be an operand as it is. */
-static bool type_serves(enum dtype stored, enum dtype compute) {
-    return stored == DTYPE_BF16 || (stored == DTYPE_F32 && compute == DTYPE_F32);
+/* What a parameter is converted to, matrices unless the stored type serves. */
+static enum dtype type_of(const struct loader *loader, const struct parameter *parameter) {
+    bool operand = parameter->kind != PARAMETER_NORM && parameter->kind != PARAMETER_EMBEDDING;
+    bool exact = loader->exact && loader->exact(loader->context, parameter);
+    return operand && !exact ? loader->model->compute : DTYPE_F32;
+}
+
+/* Whether a matrix stored so can be used as it is where one of type `wanted` can. */
+static bool type_serves(enum dtype stored, enum dtype wanted) {
+    return stored == DTYPE_BF16 || (stored == DTYPE_F32 && wanted == DTYPE_F32);
 }
 
 static enum status load_matrix(struct loader *loader, const struct parameter *parameter,
                                const struct stored_tensor *stored, struct tensor *target, struct error *err) {
-    enum dtype type = stored->type->dtype;
-    if (type_serves(type, loader->model->compute)) {
+    enum dtype type = stored->type->dtype, wanted = type_of(loader, parameter);
+    if (type_serves(type, wanted)) {
         *target = view(loader, stored, parameter->rows, parameter->cols);
         if (target->data) {
             loader->checkpoint->in_use[stored->file] = true;
             return STATUS_OK;
         }
     } else {
-        type = loader->model->compute;
+        type = wanted;
     }
     size_t bytes = (size_t)parameter->rows * (size_t)parameter->cols * dtype_size(type);
     void *memory = own_memory(loader, bytes, stored->name, err);
@@ -250,26 +259,40 @@ static bool is_vector(const struct parameter *parameter) {
     return parameter->kind == PARAMETER_NORM || parameter->kind == PARAMETER_BIAS;
 }
 
-static int64_t vector_room(const struct parameter *parameter) {
-    return (parameter->cols + VECTOR_ALIGNMENT - 1) / VECTOR_ALIGNMENT * VECTOR_ALIGNMENT;
+static size_t vector_room(const struct loader *loader, const struct parameter *parameter) {
+    size_t bytes = (size_t)parameter->cols * dtype_size(type_of(loader, parameter));
+    return (bytes + VECTOR_ALIGNMENT - 1) / VECTOR_ALIGNMENT * VECTOR_ALIGNMENT;
 }
 
-/* One buffer for all vectors, which are f32 whatever the file holds. */
+/* One buffer for all vectors. */
 static enum status make_vectors(struct loader *loader, struct error *err) {
-    int64_t elements = 0;
+    size_t bytes = 0;
     for (size_t i = 0; i < loader->count; i++)
-        if (is_vector(&loader->parameters[i])) elements += vector_room(&loader->parameters[i]);
-    void *memory = own_memory(loader, (size_t)elements * dtype_size(DTYPE_F32), "norms and biases", err);
-    loader->vectors = tensor_at(memory, DTYPE_F32, 1, elements);
-    return memory ? STATUS_OK : STATUS_FAILED;
+        if (is_vector(&loader->parameters[i])) bytes += vector_room(loader, &loader->parameters[i]);
+    loader->vectors = own_memory(loader, bytes, "norms and biases", err);
+    return loader->vectors ? STATUS_OK : STATUS_FAILED;
 }
 
 static enum status load_vector(struct loader *loader, const struct parameter *parameter,
                                const struct stored_tensor *stored, struct tensor *target, struct error *err) {
-    *target = tensor_cols(loader->vectors, loader->vectors_used, parameter->cols);
-    target->stride = parameter->cols;
-    loader->vectors_used += vector_room(parameter);
+    *target =
+        tensor_at(loader->vectors + loader->vector_bytes, type_of(loader, parameter), 1, parameter->cols);
+    loader->vector_bytes += vector_room(loader, parameter);
     return fill(loader, *target, stored, err);
+}
+
+/* Tied embeddings are the head too, where products take their type. */
+static enum status tie_head(struct loader *loader, struct error *err) {
+    struct model *model = loader->model;
+    struct tensor embedding = model->language.embedding;
+    model->language.head = embedding;
+    if (type_serves(embedding.dtype, model->compute)) return STATUS_OK;
+    size_t bytes = (size_t)embedding.rows * (size_t)embedding.cols * dtype_size(model->compute);
+    void *memory = own_memory(loader, bytes, "the head", err);
+    if (!memory) return STATUS_FAILED;
+    model->language.head = tensor_at(memory, model->compute, embedding.rows, embedding.cols);
+    convert(model->device, model->language.head, embedding);
+    return STATUS_OK;
 }
 
 static enum status load_tensors(struct loader *loader, struct error *err) {
@@ -281,8 +304,7 @@ static enum status load_tensors(struct loader *loader, struct error *err) {
                                  : load_matrix(loader, parameter, loader->found[i], target, err);
         if (status != STATUS_OK) return status;
     }
-    if (loader->model->config.tied_embeddings)
-        loader->model->language.head = loader->model->language.embedding;
+    if (loader->model->config.tied_embeddings && tie_head(loader, err) != STATUS_OK) return STATUS_FAILED;
     return device_synchronize(loader->model->device, err);
 }
 
@@ -330,12 +352,13 @@ static enum status load(struct loader *loader, struct error *err) {
     return STATUS_OK;
 }
 
-enum status model_open(const char *name, struct device *device, enum dtype compute, struct model *model,
-                       struct error *err) {
-    *model = (struct model){.device = device, .compute = compute};
+enum status model_open_exact(const char *name, struct device *device, enum dtype compute,
+                             parameter_test exact, const void *context, struct model *model,
+                             struct error *err) {
+    *model = (struct model){.device = device, .compute = compute, .stream = compute};
     char *folder = hub_find(name, err);
     if (!folder) return STATUS_FAILED;
-    struct loader loader = {.model = model, .folder = folder};
+    struct loader loader = {.model = model, .folder = folder, .exact = exact, .context = context};
     enum status status = load(&loader, err);
     device_release(device, loader.staging);
     free(loader.found);
@@ -343,6 +366,11 @@ enum status model_open(const char *name, struct device *device, enum dtype compu
     free(folder);
     if (status != STATUS_OK) model_close(model);
     return status;
+}
+
+enum status model_open(const char *name, struct device *device, enum dtype compute, struct model *model,
+                       struct error *err) {
+    return model_open_exact(name, device, compute, NULL, NULL, model, err);
 }
 
 void model_close(struct model *model) {

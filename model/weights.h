@@ -2,17 +2,20 @@
  * device can read host memory and the stored type serves.
  *
  * Matrices keep their stored type when it is exact in the compute type (bf16 or f32 for f32 compute, bf16
- * for bf16 compute) and are converted once otherwise; vectors (norms, biases) are always f32. Matrices are
- * stored [outputs, inputs]. */
+ * for bf16 compute) and are converted once otherwise. The embedding, which is looked up and not multiplied,
+ * may be f32 in any case. Biases are of the compute type, norms always f32. Matrices are stored [outputs,
+ * inputs]. */
 #ifndef VS2_MODEL_WEIGHTS_H
 #define VS2_MODEL_WEIGHTS_H
+
+#include <stdbool.h>
 
 #include "model/config.h"
 #include "tensor/device.h"
 
 struct linear {
     struct tensor weight; /* [outputs, inputs] */
-    struct tensor bias;   /* f32 [1, outputs], or no tensor */
+    struct tensor bias;   /* [1, outputs], or no tensor */
 };
 
 struct vision_block_weights {
@@ -37,10 +40,10 @@ struct language_layer_weights {
 };
 
 struct language_weights {
-    struct tensor embedding;               /* [vocab, hidden] */
+    struct tensor embedding;               /* [vocab, hidden]; bf16 or f32 */
     struct language_layer_weights *layers; /* [layers] */
     struct tensor norm;                    /* f32 [1, hidden] */
-    struct tensor head;                    /* [vocab, hidden]; the embedding when tied */
+    struct tensor head;                    /* [vocab, hidden]; when tied the embedding, or its copy */
 };
 
 struct checkpoint; /* the mapped files and converted copies that the tensors lie in */
@@ -48,7 +51,10 @@ struct checkpoint; /* the mapped files and converted copies that the tensors lie
 struct model {
     struct model_config config;
     struct device *device;
-    enum dtype compute; /* DTYPE_F32 or DTYPE_BF16: the type of activations */
+    enum dtype compute; /* DTYPE_F32 or DTYPE_BF16: the type of operands of products and of their results */
+    /* The type of the language model's residual stream: the compute type, or f32 over trained weights, as
+     * torch.autocast has it (train/optimizer.h). */
+    enum dtype stream;
     struct vision_weights vision;
     struct language_weights language;
     struct checkpoint *checkpoint;
@@ -60,5 +66,15 @@ struct model {
 enum status model_open(const char *name, struct device *device, enum dtype compute, struct model *model,
                        struct error *err);
 void model_close(struct model *model);
+
+/* Says of a parameter (model/parameters.h) whether it is one of a kind. */
+struct parameter;
+typedef bool (*parameter_test)(const void *context, const struct parameter *parameter);
+
+/* The same, where the parameters that `exact` names are f32 or bf16 as they are stored, whatever the compute
+ * type: not yet what products take, but what it will be rounded from. */
+enum status model_open_exact(const char *name, struct device *device, enum dtype compute,
+                             parameter_test exact, const void *context, struct model *model,
+                             struct error *err);
 
 #endif

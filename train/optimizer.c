@@ -17,6 +17,17 @@ bool freeze_holds(const struct freeze *freeze, const struct parameter *parameter
     return freeze->language_model;
 }
 
+static bool is_trained(const void *freeze, const struct parameter *parameter) {
+    return !freeze_holds(freeze, parameter);
+}
+
+enum status optimizer_open_model(const char *name, struct device *device, enum dtype compute,
+                                 const struct freeze *freeze, struct model *model, struct error *err) {
+    enum status status = model_open_exact(name, device, compute, is_trained, freeze, model, err);
+    model->stream = DTYPE_F32;
+    return status;
+}
+
 bool parameter_decays(const struct parameter *parameter) {
     static const char *const exempt[] = {"bias", "layernorm", "rmsnorm", ".norm.", "_norm."};
     for (size_t i = 0; i < sizeof exempt / sizeof *exempt; i++)
@@ -24,22 +35,20 @@ bool parameter_decays(const struct parameter *parameter) {
     return true;
 }
 
-static bool is_vector(const struct parameter *parameter) {
-    return parameter->kind == PARAMETER_NORM || parameter->kind == PARAMETER_BIAS;
+/* Whether the parameter takes part in products, and these take a rounded copy of it. */
+static bool needs_copy(const struct parameter *parameter, const struct model *model) {
+    if (parameter->kind == PARAMETER_NORM) return false;
+    if (parameter->kind == PARAMETER_EMBEDDING && !model->config.tied_embeddings) return false;
+    return model->compute == DTYPE_BF16;
 }
 
-/* Whether the model computes with a rounded copy of the parameter. */
-static bool needs_copy(const struct parameter *parameter, enum dtype compute) {
-    return compute == DTYPE_BF16 && !is_vector(parameter);
-}
-
-int64_t optimizer_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,
-                        enum dtype compute) {
+int64_t optimizer_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                        const struct freeze *freeze) {
     int64_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         if (freeze_holds(freeze, &parameters[i])) continue;
         int64_t each = OPTIMIZER_PARTS * (int64_t)dtype_size(DTYPE_F32);
-        if (needs_copy(&parameters[i], compute)) each += (int64_t)dtype_size(DTYPE_BF16);
+        if (needs_copy(&parameters[i], model)) each += (int64_t)dtype_size(DTYPE_BF16);
         bytes += parameters[i].rows * parameters[i].cols * each;
     }
     return bytes;
@@ -63,19 +72,23 @@ static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, i
 static enum status take_parameter(struct optimizer *optimizer, struct trained_parameter *trained,
                                   struct error *err) {
     const struct parameter *p = trained->parameter;
-    struct device *device = optimizer->model->device;
-    struct tensor *place = parameter_tensor(optimizer->model, p);
+    struct model *model = optimizer->model;
+    struct device *device = model->device;
+    struct tensor *place = parameter_tensor(model, p);
     for (int part = 0; part < OPTIMIZER_PARTS; part++) {
         trained->parts[part] = own_tensor(optimizer, DTYPE_F32, p->rows, p->cols, p->name, err);
         if (!trained->parts[part].data) return STATUS_FAILED;
     }
     convert(device, trained->parts[OPTIMIZER_WEIGHT], *place);
-    if (needs_copy(p, optimizer->model->compute)) {
+    if (needs_copy(p, model)) {
         trained->copy = own_tensor(optimizer, DTYPE_BF16, p->rows, p->cols, p->name, err);
         if (!trained->copy.data) return STATUS_FAILED;
         convert(device, trained->copy, trained->parts[OPTIMIZER_WEIGHT]);
     }
-    *place = trained->copy.data ? trained->copy : trained->parts[OPTIMIZER_WEIGHT];
+    struct tensor operand = trained->copy.data ? trained->copy : trained->parts[OPTIMIZER_WEIGHT];
+    bool embedding = p->kind == PARAMETER_EMBEDDING;
+    *place = embedding ? trained->parts[OPTIMIZER_WEIGHT] : operand;
+    if (embedding && model->config.tied_embeddings) model->language.head = operand;
     *parameter_tensor(&optimizer->gradients, p) = trained->parts[OPTIMIZER_GRADIENT];
     trained->decays = parameter_decays(p);
     optimizer->elements += p->rows * p->cols;
@@ -111,10 +124,6 @@ enum status optimizer_open(struct optimizer *optimizer, struct model *model, con
     if (optimizer->count == 0) {
         optimizer_close(optimizer);
         return error_usage(err, "every part of the model is frozen: there is nothing to train");
-    }
-    if (model->config.tied_embeddings) {
-        model->language.head = model->language.embedding;
-        optimizer->gradients.language.head = optimizer->gradients.language.embedding;
     }
     optimizer->norms = own_tensor(optimizer, DTYPE_F32, 1, (int64_t)optimizer->count, "gradient norms", err);
     optimizer->host_norms = memory_new(optimizer->count, sizeof *optimizer->host_norms, "norms", err);

@@ -1,11 +1,14 @@
 /* What is trained and how it is stepped: gradients, f32 master weights and AdamW's moments of the parameters
  * that are not frozen.
  *
+ *     optimizer_open_model(folder, &device, compute, &freeze, &model, err);
  *     optimizer_open(&optimizer, &model, &freeze, err);   the model's tensors now lie in trainable memory
  *     ... forward and backward passes add to optimizer.gradients ...
  *     optimizer_norm(&optimizer, scale, &norm, err);
  *     optimizer_step(&optimizer, &settings, learning_rate, scale, norm);
- */
+ *
+ * A model that computes in bf16 is trained as torch.autocast trains f32 weights: operands of products are
+ * rounded copies, while embeddings, norms and the stream between the language model's layers are f32. */
 #ifndef VS2_TRAIN_OPTIMIZER_H
 #define VS2_TRAIN_OPTIMIZER_H
 
@@ -40,7 +43,7 @@ enum optimizer_part {
 struct trained_parameter {
     const struct parameter *parameter;
     struct tensor parts[OPTIMIZER_PARTS];
-    struct tensor copy; /* bf16, what the model computes with; no tensor: it computes with the weight */
+    struct tensor copy; /* bf16, what the model multiplies with; no tensor: it takes the weight itself */
     bool decays;
 };
 
@@ -65,16 +68,22 @@ struct optimizer_settings {
     double max_grad_norm; /* 0: no clipping */
 };
 
-/* Gives every trained parameter of the model f32 weights of its own (and bf16 copies of matrices when the
- * model computes in bf16), moments and gradients, all zero. The model's tensors point to them from now on.
- * Nothing to train is a usage error. optimizer_close frees all; the model can then only be closed. */
+/* model_open for training: the parameters to be trained keep the precision that they are stored in, and the
+ * stream is f32. With everything frozen the model computes what one that is trained computes at first. */
+enum status optimizer_open_model(const char *name, struct device *device, enum dtype compute,
+                                 const struct freeze *freeze, struct model *model, struct error *err);
+
+/* Gives every trained parameter of the model, which optimizer_open_model opened, f32 weights of its own (and
+ * bf16 copies of what products take, when it computes in bf16), moments and gradients, all zero. The model's
+ * tensors point to them from now on. Nothing to train is a usage error. optimizer_close frees all; the model
+ * can then only be closed. */
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
                            struct error *err);
 void optimizer_close(struct optimizer *optimizer);
 
-/* Bytes that optimizer_open would take for the configuration. */
-int64_t optimizer_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,
-                        enum dtype compute);
+/* Bytes that optimizer_open would take for the model, whose parameters these are. */
+int64_t optimizer_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                        const struct freeze *freeze);
 
 /* The norm of all gradients together, each times `scale`: gradients that were summed over micro-batches
  * become their mean so. Waits for the device. */

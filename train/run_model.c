@@ -61,7 +61,7 @@ enum status run_open_model(struct train_run *run, struct error *err) {
     const struct freeze freeze = run_freeze(config);
     enum status status = device_open(config->device, &run->device, err);
     if (status != STATUS_OK) return status;
-    status = model_open(run->folder, &run->device, run_dtype(config), &run->model, err);
+    status = optimizer_open_model(run->folder, &run->device, run_dtype(config), &freeze, &run->model, err);
     if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, err);
     if (status == STATUS_OK) status = make_cache(run, err);
     if (status != STATUS_OK) return status;

@@ -37,13 +37,14 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
     *plan = (struct run_plan){.run = run};
     enum status status = device_open(run->config->device, &run->device, err);
     if (status == STATUS_OK)
-        status = model_open(run->folder, &run->device, run_dtype(run->config), &run->model, err);
+        status = optimizer_open_model(run->folder, &run->device, run_dtype(run->config), &freeze, &run->model,
+                                      err);
     if (status != STATUS_OK) return status;
     size_t count;
     struct parameter *parameters = parameters_list(&run->model.config, &count, err);
     if (!parameters) return STATUS_FAILED;
     count_parameters(plan, parameters, count, &freeze);
-    plan->trained_bytes = (double)optimizer_bytes(parameters, count, &freeze, run->model.compute);
+    plan->trained_bytes = (double)optimizer_bytes(&run->model, parameters, count, &freeze);
     free(parameters);
     printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
            run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "tests/model/projections.h"
+
 static void *zeros(int64_t count, size_t size) {
     void *memory = calloc(count ? (size_t)count : 1, size);
     assert_non_null(memory);
@@ -61,13 +63,7 @@ float *gradients_read(struct golden_model *opened, const struct gradients *gradi
 
 /* ---- Goldens ----------------------------------------------------------------------------------------- */
 
-enum { PROJECTIONS = 16, SAMPLES = 32 /* tests/reference/gradients.py */ };
-
-uint32_t gradient_signs(uint32_t n) {
-    n = (n ^ n >> 16) * 0x85ebca6bu;
-    n = (n ^ n >> 13) * 0xc2b2ae35u;
-    return n ^ n >> 16;
-}
+enum { SAMPLES = 32 /* tests/reference/gradients.py */ };
 
 /* The gradient that the golden one sums up (added up over `count` cases), and what of it is measured. */
 struct comparison {
@@ -77,11 +73,7 @@ struct comparison {
 /* Random projections of a difference have its norm in the mean. */
 static struct comparison compare_gradient(const float *values, int64_t count, const float *golden) {
     double projections[PROJECTIONS] = {0}, error = 0;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits = gradient_signs((uint32_t)i);
-        for (int p = 0; p < PROJECTIONS; p++)
-            projections[p] += bits >> p & 1 ? -(double)values[i] : (double)values[i];
-    }
+    for (int64_t i = 0; i < count; i++) projections_add(projections, i, (double)values[i]);
     for (int p = 0; p < PROJECTIONS; p++) {
         double d = projections[p] - (double)golden[1 + p];
         error += d * d / PROJECTIONS;

@@ -20,9 +20,6 @@ struct gradients {
 struct gradients gradients_make(struct golden_model *opened, bool (*trained)(const char *name));
 void gradients_free(struct gradients *gradients);
 
-/* Bit p says the sign of element n in projection p (the finalizer of MurmurHash3). */
-uint32_t gradient_signs(uint32_t n);
-
 /* Compares every gradient with the golden ones of a case (tests/golden/gradients/README.md), which add up
  * when there are several; the names end with NULL. Returns the distance of all together over the norm of all;
  * fails where one is further off than `tolerance` norms. */

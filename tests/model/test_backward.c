@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "tests/model/projections.h"
 #include "tests/model/support_training.h"
 
 static const struct training_depths everything = {{.attention = 99, .whole = 99},
@@ -347,7 +348,7 @@ static void move_weights(struct fixture *f, const struct gradients *gradients, i
         float *step = malloc((size_t)size * sizeof *step);
         assert_non_null(step);
         for (int64_t k = 0; k < size; k++)
-            step[k] = gradient_signs((uint32_t)(k + 1000003 * (int64_t)i)) >> number & 1 ? -length : length;
+            step[k] = sign_bits((uint32_t)(k + 1000003 * (int64_t)i)) >> number & 1 ? -length : length;
         add(&f->opened.device, *parameter_tensor(&f->opened.model, parameter),
             arena_upload(&f->opened.arena, DTYPE_F32, parameter->rows, parameter->cols, step));
         free(step);
@@ -361,8 +362,8 @@ static double slope(const struct gradients *gradients, const float *values, int 
     for (size_t i = 0; i < gradients->count; i++) {
         int64_t size = gradients->parameters[i].rows * gradients->parameters[i].cols;
         for (int64_t k = 0; k < size; k++, values++)
-            sum += gradient_signs((uint32_t)(k + 1000003 * (int64_t)i)) >> number & 1 ? -(double)*values
-                                                                                      : (double)*values;
+            sum += sign_bits((uint32_t)(k + 1000003 * (int64_t)i)) >> number & 1 ? -(double)*values
+                                                                                 : (double)*values;
     }
     return sum;
 }

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "model/parameters.h"
 #include "tensor/ops.h"
+#include "tests/model/projections.h"
 
 enum { WORDS = 64, WORD = 512 };
 
@@ -131,62 +132,108 @@ static void check_near(const char *what, size_t step, double ours, double theirs
         fail_msg("step %zu: %s is %.9g, not %.9g", step + 1, what, ours, theirs);
 }
 
-/* In bf16 only the first steps: the reference's autocast keeps the residual stream and the embedding in f32,
- * where small updates show at once, so that its losses then fall faster. */
-static void check_steps(const json_t *ours, const json_t *theirs, bool bf16) {
+/* How far a run may lie from the reference's: its steps relative to each, and what it did to the weights
+ * relative to the norm of that. */
+struct bounds {
+    double first_loss, loss, grad_norm, moves;
+};
+
+static const struct bounds f32_bounds = {1e-4, 1e-3, 1e-3, 1e-3};
+
+/* In bf16 the reference itself is no nearer: the same run of it with the kernels of AVX2 instead of AVX-512
+ * lies from the golden one by 5e-3 (loss), 0.01 (norm; 0.16 where the vision tower is open, whose stream is
+ * bf16) and 0.05 (changes of the weights); its f32 lies up to 0.03, 0.6 and 0.23 off ("noise" in the golden
+ * files). */
+static const struct bounds bf16_bounds = {2e-3, 1e-2, 0.03, 0.1}, bf16_open_bounds = {2e-3, 1e-2, 0.25, 0.1};
+
+static void check_steps(const json_t *ours, const json_t *theirs, const struct bounds *bounds) {
     assert_int_equal(json_array_size(ours), json_array_size(theirs));
-    for (size_t i = 0; i < (bf16 ? 3 : json_array_size(theirs)); i++) {
+    double loss = 0, grad_norm = 0;
+    for (size_t i = 0; i < json_array_size(theirs); i++) {
         const json_t *a = json_array_get(ours, i), *b = json_array_get(theirs, i);
-        check_near("loss", i, number(a, "loss"), number(b, "loss"), bf16 ? 1e-2 : i == 0 ? 1e-4 : 1e-3);
-        check_near("grad_norm", i, number(a, "grad_norm"), number(b, "grad_norm"), bf16 ? 0.1 : 1e-3);
+        check_near("loss", i, number(a, "loss"), number(b, "loss"),
+                   i == 0 ? bounds->first_loss : bounds->loss);
+        check_near("grad_norm", i, number(a, "grad_norm"), number(b, "grad_norm"), bounds->grad_norm);
         check_near("lr", i, number(a, "lr"), number(b, "lr"), 1e-9);
+        loss = fmax(loss, difference(number(a, "loss"), number(b, "loss")));
+        grad_norm = fmax(grad_norm, difference(number(a, "grad_norm"), number(b, "grad_norm")));
     }
+    print_message("loss within %.1e of the reference's, gradient norm within %.1e\n", loss, grad_norm);
 }
 
-/* Norm and some values of every weight in the output folder. */
-static void check_weights(const char *name, const json_t *weights, double limit) {
-    char path[128];
+/* A checkpoint's parameters in f32. */
+struct checkpoint_values {
     struct device device;
     struct model model;
+    struct parameter *parameters;
     size_t count;
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
-    if (model_open(path, &device, DTYPE_F32, &model, &err) != STATUS_OK) fail_msg("%s", err.message);
-    struct parameter *parameters = parameters_list(&model.config, &count, &err);
-    assert_non_null(parameters);
-    for (size_t p = 0; p < count; p++) {
-        const json_t *expected = json_object_get(weights, parameters[p].name);
-        assert_non_null(expected);
-        struct tensor t = *parameter_tensor(&model, &parameters[p]);
-        int64_t elements = t.rows * t.cols, last = (int64_t)json_array_size(expected) - 2;
-        float *values = calloc((size_t)elements, sizeof *values);
-        float *copy = device_allocate(&device, (size_t)elements * sizeof *copy, "a weight", &err);
-        struct tensor f32 = tensor_at(copy, DTYPE_F32, t.rows, t.cols);
-        convert(&device, f32, t);
-        assert_int_equal(device_read(&device, values, f32, &err), STATUS_OK);
-        double squares = 0, norm = json_number_value(json_array_get(expected, 0));
-        for (int64_t i = 0; i < elements; i++) squares += (double)values[i] * (double)values[i];
-        if (difference(sqrt(squares), norm) > limit)
-            fail_msg("%s: norm %.9g, not %.9g", parameters[p].name, sqrt(squares), norm);
-        double scale = norm / sqrt((double)elements); /* of a typical value */
-        for (int64_t k = 0; k <= last; k++) {
-            double theirs = json_number_value(json_array_get(expected, (size_t)k + 1));
-            double mine = (double)values[k * (elements - 1) / last];
-            if (fabs(mine - theirs) > 10 * limit * scale)
-                fail_msg("%s: value %.9g, not %.9g", parameters[p].name, mine, theirs);
-        }
-        device_release(&device, copy);
-        free(values);
-    }
-    free(parameters);
-    model_close(&model);
-    device_close(&device);
+};
+
+static void open_values(struct checkpoint_values *values, const char *path) {
+    assert_int_equal(device_open("cpu", &values->device, &err), STATUS_OK);
+    if (model_open(path, &values->device, DTYPE_F32, &values->model, &err)) fail_msg("%s", err.message);
+    values->parameters = parameters_list(&values->model.config, &values->count, &err);
+    assert_non_null(values->parameters);
 }
 
-static void check_case(const char *name, const char *device) {
+static void close_values(struct checkpoint_values *values) {
+    free(values->parameters);
+    model_close(&values->model);
+    device_close(&values->device);
+}
+
+/* One parameter's, contiguous; free() them. */
+static float *read_values(struct checkpoint_values *values, size_t p, int64_t *count) {
+    struct tensor t = *parameter_tensor(&values->model, &values->parameters[p]);
+    *count = t.rows * t.cols;
+    float *host = calloc((size_t)*count, sizeof *host);
+    float *copy = device_allocate(&values->device, (size_t)*count * sizeof *copy, "a weight", &err);
+    assert_non_null(host);
+    assert_non_null(copy);
+    struct tensor f32 = tensor_at(copy, DTYPE_F32, t.rows, t.cols);
+    convert(&values->device, f32, t);
+    assert_int_equal(device_read(&values->device, host, f32, &err), STATUS_OK);
+    device_release(&values->device, copy);
+    return host;
+}
+
+/* What the run did to every weight against what the reference did, all together. */
+static void check_moves(const char *name, const char *checkpoint, const json_t *moves, double limit) {
+    char path[128];
+    struct checkpoint_values before, after;
+    double error = 0, norm = 0;
+    snprintf(path, sizeof path, "tests/golden/model/%s", checkpoint);
+    open_values(&before, path);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    open_values(&after, path);
+    for (size_t p = 0; p < after.count; p++) {
+        const json_t *expected = json_object_get(moves, after.parameters[p].name);
+        assert_int_equal(json_array_size(expected), 1 + PROJECTIONS);
+        int64_t count;
+        float *old = read_values(&before, p, &count), *new = read_values(&after, p, &count);
+        double projections[PROJECTIONS] = {0};
+        for (int64_t i = 0; i < count; i++) projections_add(projections, i, (double)new[i] - (double)old[i]);
+        for (size_t k = 0; k < PROJECTIONS; k++) {
+            double d = projections[k] - json_number_value(json_array_get(expected, 1 + k));
+            error += d * d / PROJECTIONS;
+        }
+        double length = json_number_value(json_array_get(expected, 0));
+        norm += length * length;
+        free(old);
+        free(new);
+    }
+    close_values(&before);
+    close_values(&after);
+    print_message("%s: the weights' changes lie within %.1e of the reference's\n", name, sqrt(error / norm));
+    if (!(error <= limit * limit * norm))
+        fail_msg("%s: the weights' changes differ by %.3g", name, sqrt(error / norm));
+}
+
+static void check_case(const char *name, const char *device, const struct bounds *bounds) {
     json_t *expected = golden(name);
     const json_t *settings = json_object_get(expected, "settings");
-    struct words *words = start(name, json_string_value(json_object_get(expected, "checkpoint")));
+    const char *checkpoint = json_string_value(json_object_get(expected, "checkpoint"));
+    struct words *words = start(name, checkpoint);
     say_settings(words, settings);
     say(words, "max_steps=20");
     say(words, "disable_shuffling=true");
@@ -194,10 +241,9 @@ static void check_case(const char *name, const char *device) {
     say(words, "save_dtype=f32");
     say(words, "device=%s", device);
     run(words);
-    bool bf16 = json_is_true(json_object_get(settings, "bf16"));
     json_t *ours = read_log(name);
-    check_steps(ours, json_object_get(expected, "steps"), bf16);
-    check_weights(name, json_object_get(expected, "weights"), bf16 ? 1e-2 : 1e-4);
+    check_steps(ours, json_object_get(expected, "steps"), bounds);
+    check_moves(name, checkpoint, json_object_get(expected, "moves"), bounds->moves);
     json_decref(ours);
     json_decref(expected);
     free(words);
@@ -205,32 +251,42 @@ static void check_case(const char *name, const char *device) {
 
 static void test_published(void **state) {
     (void)state;
-    check_case("published", "cpu");
+    check_case("published", "cpu", &f32_bounds);
 }
 
 static void test_published_bf16(void **state) {
     (void)state;
-    check_case("published-bf16", "cpu");
+    check_case("published-bf16", "cpu", &bf16_bounds);
 }
 
 static void test_tied_and_open(void **state) {
     (void)state;
-    check_case("tied-open", "guard");
+    check_case("tied-open", "guard", &f32_bounds);
+}
+
+static void test_tied_published_bf16(void **state) {
+    (void)state;
+    check_case("tied-published-bf16", "cpu", &bf16_bounds);
+}
+
+static void test_open_bf16(void **state) {
+    (void)state;
+    check_case("open-bf16", "cpu", &bf16_open_bounds);
 }
 
 static void test_tied_and_open_bf16(void **state) {
     (void)state;
-    check_case("tied-open-bf16", "cpu");
+    check_case("tied-open-bf16", "cpu", &bf16_open_bounds);
 }
 
 static void test_batches(void **state) {
     (void)state;
-    check_case("batches", "cpu");
+    check_case("batches", "cpu", &f32_bounds);
 }
 
 static void test_vision_only(void **state) {
     (void)state;
-    check_case("vision-only", "cpu");
+    check_case("vision-only", "cpu", &f32_bounds);
 }
 
 /* The losses and norms of six steps on the golden rows. */
@@ -261,15 +317,14 @@ static void check_same(const char *name, const char *const *extra, json_t *expec
     json_decref(ours);
 }
 
-static void test_memory_settings_change_no_bit(void **state) {
-    (void)state;
-    const char *const none[] = {NULL}, *const keep[] = {"gradient_checkpointing=false", NULL},
-                      *const some[] = {"activation_memory=100KiB", NULL},
-                      *const uncached[] = {"vision_cache_memory=0", NULL},
-                      *const threads[] = {"dataloader_num_workers=3", NULL};
+static void check_memory_settings(const char *type) {
+    const char *const none[] = {type, NULL}, *const keep[] = {type, "gradient_checkpointing=false", NULL},
+                      *const some[] = {type, "activation_memory=100KiB", NULL},
+                      *const uncached[] = {type, "vision_cache_memory=0", NULL},
+                      *const threads[] = {type, "dataloader_num_workers=3", NULL};
     char cache[64];
     snprintf(cache, sizeof cache, "vision_cache_dir=%s/features", folder);
-    const char *const disk[] = {cache, "vision_cache_memory=0", NULL};
+    const char *const disk[] = {type, cache, "vision_cache_memory=0", NULL};
     json_t *plain = six_steps("plain", none);
     check_same("keep", keep, plain, 0);
     check_same("some", some, plain, 0);
@@ -278,6 +333,12 @@ static void test_memory_settings_change_no_bit(void **state) {
     check_same("disk", disk, plain, 0);
     check_same("disk again", disk, plain, 0);
     json_decref(plain);
+}
+
+static void test_memory_settings_change_no_bit(void **state) {
+    (void)state;
+    check_memory_settings("bf16=false");
+    check_memory_settings("bf16=true");
 }
 
 /* Three rows in one neatly packed sequence are a micro-batch of three: the mean over all their labels. */
@@ -297,6 +358,8 @@ int main(void) {
         cmocka_unit_test(test_published),
         cmocka_unit_test(test_published_bf16),
         cmocka_unit_test(test_tied_and_open),
+        cmocka_unit_test(test_tied_published_bf16),
+        cmocka_unit_test(test_open_bf16),
         cmocka_unit_test(test_tied_and_open_bf16),
         cmocka_unit_test(test_batches),
         cmocka_unit_test(test_vision_only),
