@@ -1,19 +1,12 @@
 #include "train/sft_data.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 #include "base/text.h"
 #include "data/order.h"
 #include "data/packing.h"
-
-/* What is known of a row once it is measured. */
-struct measure {
-    int64_t tokens, labels;
-    char *problem; /* NULL: none */
-};
+#include "train/measure.h"
 
 /* ---- Reading and measuring --------------------------------------------------------------------------- */
 
@@ -35,43 +28,26 @@ static enum status open_dataset(const struct train_config *config, const struct 
     return status;
 }
 
-static int measuring_threads(const struct train_config *config) {
-    int64_t threads = config->preprocessing_num_workers, cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (threads <= 0 || threads > cores) threads = cores; /* more only wait for each other */
-    return threads > 0 ? (int)threads : 1;
-}
-
-/* Who is told how far measuring is. */
-struct watcher {
+/* How a data set is read, and who is told how far that is. */
+struct reading {
+    const struct dataset *dataset;
+    const struct sample_options *encoding;
+    const struct train_config *config;
+    struct skipped *skipped;
     void (*progress)(void *context, int64_t done, int64_t total);
     void *context;
 };
 
-/* Measures all rows; problems are texts of their own. Fails when memory is short. */
-static enum status measure_rows(const struct dataset *dataset, const struct train_config *config,
-                                const struct sample_options *encoding, struct measure *measures,
-                                struct watcher watcher, struct error *err) {
-    int64_t count = dataset_count(dataset), done = 0;
-    bool failed = false;
-#pragma omp parallel for schedule(dynamic) num_threads(measuring_threads(config))
-    for (int64_t i = 0; i < count; i++) {
-        struct sample sample;
-        struct error problem;
-        if (sample_measure(encoding, dataset, i, &sample, &problem) == STATUS_OK) {
-            measures[i] = (struct measure){.tokens = sample.count, .labels = sample.label_count};
-            sample_free(&sample);
-        } else {
-            struct error ignored;
-            measures[i].problem = memory_text(problem.message, strlen(problem.message), "a row", &ignored);
-        }
-#pragma omp critical(sft_measure)
-        {
-            done++;
-            if (measures[i].tokens == 0 && !measures[i].problem) failed = true;
-            if (watcher.progress) watcher.progress(watcher.context, done, count);
-        }
-    }
-    return failed ? error_set(err, "out of memory for measuring the rows") : STATUS_OK;
+static enum status measure_row(const void *context, int64_t row, struct measure *measure,
+                               struct error *problem) {
+    const struct reading *reading = context;
+    struct sample sample;
+    enum status status = sample_measure(reading->encoding, reading->dataset, row, &sample, problem);
+    if (status != STATUS_OK) return status;
+    measure->tokens = sample.count;
+    measure->labels = sample.label_count;
+    sample_free(&sample);
+    return STATUS_OK;
 }
 
 static enum status list_skips(struct skipped *skipped, const struct dataset *dataset,
@@ -154,34 +130,32 @@ static enum status make_set(struct sft_set *set, const struct dataset *dataset,
     return STATUS_OK;
 }
 
-static void free_measures(struct measure *measures, int64_t count) {
-    for (int64_t i = 0; measures && i < count; i++) free(measures[i].problem);
-    free(measures);
-}
-
 /* Measures the data set and makes its training set, and its evaluation set when val_size is above 0; all of
  * it is for evaluation when `train` is NULL. */
-static enum status take_dataset(struct skipped *skipped, const struct dataset *dataset, struct sft_set *train,
-                                struct sft_set *eval, const struct train_config *config,
-                                const struct sample_options *encoding, struct watcher watcher,
+static enum status take_dataset(const struct reading *reading, struct sft_set *train, struct sft_set *eval,
                                 struct error *err) {
-    int64_t count = dataset_count(dataset);
-    struct measure *measures = memory_new((size_t)count, sizeof *measures, "the rows of a data set", err);
+    const struct train_config *config = reading->config;
+    const struct dataset *dataset = reading->dataset;
+    const struct measure_work work = {.measure = measure_row,
+                                      .context = reading,
+                                      .count = dataset_count(dataset),
+                                      .progress = reading->progress,
+                                      .progress_context = reading->context};
+    struct measure *measures = measure_rows(&work, config, err);
+    if (!measures) return STATUS_FAILED;
     struct order_split split = {0};
-    enum status status = measures ? STATUS_OK : STATUS_FAILED;
-    if (status == STATUS_OK) status = measure_rows(dataset, config, encoding, measures, watcher, err);
-    if (status == STATUS_OK) status = list_skips(skipped, dataset, measures, err);
+    enum status status = list_skips(reading->skipped, dataset, measures, err);
     if (status == STATUS_OK && !train) {
-        status = make_set(eval, dataset, measures, NULL, count, config, err);
+        status = make_set(eval, dataset, measures, NULL, work.count, config, err);
     } else if (status == STATUS_OK) {
-        status = order_split_make(count, config->val_size, (uint64_t)config->seed, &split, err);
+        status = order_split_make(work.count, config->val_size, (uint64_t)config->seed, &split, err);
         if (status == STATUS_OK)
             status = make_set(train, dataset, measures, split.train, split.train_count, config, err);
         if (status == STATUS_OK && split.validation_count > 0)
             status = make_set(eval, dataset, measures, split.validation, split.validation_count, config, err);
         order_split_free(&split);
     }
-    free_measures(measures, count);
+    measures_free(measures, work.count);
     return status;
 }
 
@@ -190,16 +164,15 @@ enum status sft_data_open(struct sft_data *data, const struct train_config *conf
                           void (*progress)(void *context, int64_t done, int64_t total), void *context,
                           struct error *err) {
     *data = (struct sft_data){0};
-    const struct watcher watcher = {progress, context};
+    struct reading reading = {
+        .encoding = encoding, .config = config, .skipped = skipped, .progress = progress, .context = context};
     enum status status = open_dataset(config, &config->datasets, &data->dataset, err);
-    if (status == STATUS_OK)
-        status =
-            take_dataset(skipped, data->dataset, &data->train, &data->eval, config, encoding, watcher, err);
+    reading.dataset = data->dataset;
+    if (status == STATUS_OK) status = take_dataset(&reading, &data->train, &data->eval, err);
     if (status == STATUS_OK && config->eval_datasets.count > 0) {
         status = open_dataset(config, &config->eval_datasets, &data->eval_dataset, err);
-        if (status == STATUS_OK)
-            status =
-                take_dataset(skipped, data->eval_dataset, NULL, &data->eval, config, encoding, watcher, err);
+        reading.dataset = data->eval_dataset;
+        if (status == STATUS_OK) status = take_dataset(&reading, NULL, &data->eval, err);
     }
     if (status == STATUS_OK) status = skipped_check(skipped, config->max_skipped_ratio, err);
     if (status == STATUS_OK && data->train.group_count == 0)

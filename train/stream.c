@@ -1,20 +1,17 @@
 #include "train/stream.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/memory.h"
-#include "base/text.h"
-#include "train/vision_features.h"
+#include "train/visual_ready.h"
 
 struct stream_row {
     struct sample sample;
-    char **keys;                   /* [visual_count] of the vision cache; NULL without one */
-    struct cached_features *found; /* [visual_count] */
-    const float **patches;         /* [visual_count] */
-    const void **features;         /* [visual_count] */
+    struct ready_visual *ready; /* [visual_count] */
+    const char **keys;          /* [visual_count]: as the pass wants them */
+    const float **patches;      /* [visual_count] */
+    const void **features;      /* [visual_count] */
 };
 
 struct stream {
@@ -27,12 +24,9 @@ struct stream {
 /* ---- Rows -------------------------------------------------------------------------------------------- */
 
 static void row_clear(struct stream_row *row) {
-    for (int64_t v = 0; v < row->sample.visual_count; v++) {
-        if (row->keys) free(row->keys[v]);
-        if (row->found) vision_cache_release(&row->found[v]);
-    }
+    for (int64_t v = 0; row->ready && v < row->sample.visual_count; v++) ready_visual_free(&row->ready[v]);
+    free(row->ready);
     free(row->keys);
-    free(row->found);
     free(row->patches);
     free(row->features);
     sample_free(&row->sample);
@@ -42,51 +36,24 @@ static void row_clear(struct stream_row *row) {
 static enum status row_tables(struct stream_row *row, struct error *err) {
     size_t visuals = (size_t)row->sample.visual_count;
     const char *what = "a row's visuals";
-    bool done = (row->keys = memory_new(visuals, sizeof *row->keys, what, err)) &&
-                (row->found = memory_new(visuals, sizeof *row->found, what, err)) &&
+    bool done = (row->ready = memory_new(visuals, sizeof *row->ready, what, err)) &&
+                (row->keys = memory_new(visuals, sizeof *row->keys, what, err)) &&
                 (row->patches = memory_new(visuals, sizeof *row->patches, what, err)) &&
                 (row->features = memory_new(visuals, sizeof *row->features, what, err));
     return done ? STATUS_OK : STATUS_FAILED;
 }
 
-/* All that the features of a visual depend on, the tower aside. */
-static char *visual_key(const struct sample_visual *visual, const struct visual_options *options,
-                        struct error *err) {
-    struct stat file = {0};
-    if (stat(visual->path, &file) != 0) file.st_size = -1; /* a folder's pictures are told by its time */
-    struct text key = {0};
-    text_format(&key, "%s|%lld|%lld.%09ld|%d|%lldx%lldx%lld", visual->path, (long long)file.st_size,
-                (long long)file.st_mtim.tv_sec, file.st_mtim.tv_nsec, visual->image,
-                (long long)visual->visual.grid[0], (long long)visual->visual.grid[1],
-                (long long)visual->visual.grid[2]);
-    text_format(&key, "|%g|%lld|%g|%g|%g|%g", options->fps, (long long)options->max_frames,
-                options->min_pixels, options->max_pixels, options->image_min_pixels,
-                options->image_max_pixels);
-    return text_take(&key, "a key of the vision cache", err);
-}
-
-/* Finds the features of a measured visual, or decodes it. *mismatch: its header lied of its frames. */
+/* Finds the features of a measured visual, or decodes it. */
 static enum status fill_visual(const struct stream_settings *settings, struct stream_row *row, int64_t v,
                                bool *mismatch, struct error *err) {
     struct sample_visual *visual = &row->sample.visuals[v];
-    if (settings->cache) {
-        row->keys[v] = visual_key(visual, &settings->encoding->visual, err);
-        if (!row->keys[v]) return STATUS_FAILED;
-        size_t size = vision_features_bytes(settings->model, &row->sample.grids[v]);
-        enum status status = vision_cache_find(settings->cache, row->keys[v], size, &row->found[v], err);
-        if (status != STATUS_OK) return status;
-        row->features[v] = row->found[v].data;
-        if (row->features[v]) return STATUS_OK;
-    }
-    struct visual decoded = {0};
-    enum status status =
-        sample_decode(NULL, visual->path, visual->image, &settings->encoding->visual, &decoded, err);
-    if (status != STATUS_OK) return status;
-    *mismatch = memcmp(decoded.grid, visual->visual.grid, sizeof decoded.grid) != 0;
-    visual_free(&visual->visual);
-    visual->visual = decoded;
-    row->patches[v] = decoded.patches;
-    return STATUS_OK;
+    const struct visual_source source = {settings->model, settings->cache, &settings->encoding->visual};
+    enum status status = visual_make_ready(&source, visual->path, visual->image, &visual->visual,
+                                           &row->ready[v], mismatch, err);
+    row->features[v] = row->ready[v].found.data;
+    row->keys[v] = row->ready[v].key;
+    row->patches[v] = visual->visual.patches;
+    return status;
 }
 
 /* Measured first: what the cache has need not be decoded. A file whose header miscounts its frames is encoded
@@ -117,7 +84,7 @@ static struct pass_sample row_sample(const struct stream_row *row) {
         .visuals = {.count = row->sample.visual_count,
                     .grids = row->sample.grids,
                     .patches = row->patches,
-                    .keys = (const char *const *)row->keys,
+                    .keys = row->keys,
                     .features = row->features},
     };
 }
@@ -136,8 +103,8 @@ static enum status join(struct stream_row *to, struct stream_row *from, struct e
                 (c->labels = memory_new(tokens, sizeof *c->labels, what, err)) &&
                 (c->visuals = memory_new(visuals, sizeof *c->visuals, what, err)) &&
                 (c->grids = memory_new(visuals, sizeof *c->grids, what, err)) &&
+                (joined.ready = memory_new(visuals, sizeof *joined.ready, what, err)) &&
                 (joined.keys = memory_new(visuals, sizeof *joined.keys, what, err)) &&
-                (joined.found = memory_new(visuals, sizeof *joined.found, what, err)) &&
                 (joined.patches = memory_new(visuals, sizeof *joined.patches, what, err)) &&
                 (joined.features = memory_new(visuals, sizeof *joined.features, what, err));
     if (!done) {
@@ -152,8 +119,8 @@ static enum status join(struct stream_row *to, struct stream_row *from, struct e
         memcpy(c->labels + c->count, part->labels, count * sizeof *c->labels);
         memcpy(c->visuals + c->visual_count, part->visuals, each * sizeof *c->visuals);
         memcpy(c->grids + c->visual_count, part->grids, each * sizeof *c->grids);
+        memcpy(joined.ready + c->visual_count, parts[p]->ready, each * sizeof *joined.ready);
         memcpy(joined.keys + c->visual_count, parts[p]->keys, each * sizeof *joined.keys);
-        memcpy(joined.found + c->visual_count, parts[p]->found, each * sizeof *joined.found);
         memcpy(joined.patches + c->visual_count, parts[p]->patches, each * sizeof *joined.patches);
         memcpy(joined.features + c->visual_count, parts[p]->features, each * sizeof *joined.features);
         c->count += part->count;
