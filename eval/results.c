@@ -210,7 +210,7 @@ static enum status read_rows(struct row_reader *reader, struct results *results,
         if (array)
             status = json_reader_next(&reader->json, ']', &more, err);
         else
-            more = json_reader_peek(&reader->json) != '\0';
+            more = !results->count || json_reader_peek(&reader->json) != '\0';
         if (status != STATUS_OK || !more) break;
         reader->number = results->count + 1;
         reader->json.first = true;
