@@ -42,6 +42,15 @@ char *file_join(const char *folder, const char *name, struct error *err) {
     return text_take(&path, "a file name", err);
 }
 
+char *file_find(const char *folder, const char *path, struct error *err) {
+    if (path[0] != '/') {
+        char *joined = file_join(folder, path, err);
+        if (!joined || access(joined, F_OK) == 0 || access(path, F_OK) != 0) return joined;
+        free(joined);
+    }
+    return memory_text(path, strlen(path), "a path", err);
+}
+
 enum status file_read(const char *path, size_t limit, char **text, size_t *length, struct error *err) {
     size_t size;
     char *buffer = NULL;

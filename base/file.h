@@ -9,6 +9,10 @@
 /* "FOLDER/NAME"; free() it. NULL with err set when out of memory. */
 char *file_join(const char *folder, const char *name, struct error *err);
 
+/* The path of a file that a data set names: FOLDER/path when that is there, else the path as it stands when
+ * that is, else FOLDER/path. free() it. NULL with err set when out of memory. */
+char *file_find(const char *folder, const char *path, struct error *err);
+
 /* Reads the file into *text (terminated by a NUL that *length does not count); free() it. Files over
  * `limit` bytes are an error. */
 enum status file_read(const char *path, size_t limit, char **text, size_t *length, struct error *err);

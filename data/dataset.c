@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -255,12 +254,7 @@ struct row_place dataset_place(const struct dataset *dataset, int64_t index) {
 }
 
 char *dataset_media(const struct dataset *dataset, const char *path, struct error *err) {
-    if (path[0] != '/') {
-        char *joined = file_join(dataset->media_folder, path, err);
-        if (!joined || access(joined, F_OK) == 0 || access(path, F_OK) != 0) return joined;
-        free(joined);
-    }
-    return memory_text(path, strlen(path), "a path", err);
+    return file_find(dataset->media_folder, path, err);
 }
 
 int64_t dataset_skip_count(const struct dataset *dataset) {

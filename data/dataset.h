@@ -54,8 +54,7 @@ struct row_place {
 };
 struct row_place dataset_place(const struct dataset *dataset, int64_t index);
 
-/* The path of a row's video or image: MEDIA_FOLDER/path when that is there, else the path as it stands when
- * that is, else MEDIA_FOLDER/path. free() it. */
+/* The path of a row's video or image, as file_find finds it under the media folder. free() it. */
 char *dataset_media(const struct dataset *dataset, const char *path, struct error *err);
 
 /* Rows that cannot be trained, in the order of the files. */

@@ -6,10 +6,9 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/text.h"
 
 enum { LONGEST_TEMPLATE = 1 << 20 };
-static const char mark[] = "{prompt}";
+static const char prompt_mark[] = "{prompt}";
 
 const char query_published[] =
     "\n    You are an expert for evaluating AI-generated videos from three dimensions:\n"
@@ -22,7 +21,7 @@ const char query_published[] =
     "    text-to-video alignment: <t_score>, \n"
     "    physical/common-sense consistency: <p_score>\n    ";
 
-static char *read_template(const char *path, struct error *err) {
+char *query_read(const char *path, const char *mark, struct error *err) {
     char *text;
     size_t length;
     if (file_read(path, LONGEST_TEMPLATE, &text, &length, err) != STATUS_OK) return NULL;
@@ -30,29 +29,33 @@ static char *read_template(const char *path, struct error *err) {
     if (strlen(text) != length)
         error_set(err, "%s: byte %zu: a zero byte", path, strlen(text));
     else
-        error_set(err, "%s: no {prompt} in it", path);
+        error_set(err, "%s: no %s in it", path, mark);
     free(text);
     return NULL;
 }
 
 char *query_template(const char *file, const char *folder, struct error *err) {
-    if (file) return read_template(file, err);
+    if (file) return query_read(file, prompt_mark, err);
     char *path = file_join(folder, "query_template.txt", err), *text = NULL;
     if (!path) return NULL;
     if (access(path, F_OK) == 0)
-        text = read_template(path, err);
+        text = query_read(path, prompt_mark, err);
     else
         text = memory_text(query_published, strlen(query_published), "the query", err);
     free(path);
     return text;
 }
 
+void query_append(struct text *text, const char *template, const char *mark, const char *value) {
+    for (const char *place; (place = strstr(template, mark)); template = place + strlen(mark)) {
+        text_append(text, template, (size_t)(place - template));
+        text_append_string(text, value);
+    }
+    text_append_string(text, template);
+}
+
 char *query_fill(const char *template, const char *prompt, struct error *err) {
     struct text text = {0};
-    for (const char *place; (place = strstr(template, mark)); template = place + strlen(mark)) {
-        text_append(&text, template, (size_t)(place - template));
-        text_append_string(&text, prompt);
-    }
-    text_append_string(&text, template);
+    query_append(&text, template, prompt_mark, prompt);
     return text_take(&text, "the query", err);
 }

@@ -54,8 +54,7 @@ void grpo_row_free(struct grpo_row *row);
 /* The row of that problem_id, the first of several; -1: there is none that can be trained. */
 int64_t grpo_rows_find(const struct grpo_rows *rows, const char *problem_id);
 
-/* The path of a row's video or image: MEDIA_FOLDER/path when that is there, else the path as it stands when
- * that is, else MEDIA_FOLDER/path. free() it. */
+/* The path of a row's video or image, as file_find finds it under the media folder. free() it. */
 char *grpo_rows_media(const struct grpo_rows *rows, const struct grpo_row *row, struct error *err);
 
 /* Rows that cannot be trained, in the order of the file: their numbers from 1, and why. */
