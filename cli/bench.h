@@ -6,11 +6,15 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "data/visual.h"
+#include "model/positions.h"
+#include "model/tokenizer.h"
 
 int bench_video(int argc, char **argv);
 int bench_rollout(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_sft(int argc, char **argv);
+int bench_grpo(int argc, char **argv);
 
 /* One row of a --data file. */
 struct bench_row {
@@ -28,6 +32,20 @@ struct bench_rows {
 enum status bench_rows_read(const char *path, const char *media_dir, struct bench_rows *rows,
                             struct error *err);
 void bench_rows_free(struct bench_rows *rows);
+
+/* A row decoded and encoded: the video, then the prompt, as a user's turn. */
+struct bench_item {
+    struct visual visual;
+    struct visual_grid grid;
+    const float *patches;
+    struct token_list tokens;
+};
+
+/* *seconds grows by those of decoding. bench_item_free also after a failure. */
+enum status bench_item_read(const struct bench_row *row, const struct visual_options *options,
+                            const struct tokenizer *tokenizer, struct bench_item *item, double *seconds,
+                            struct error *err);
+void bench_item_free(struct bench_item *item);
 
 /* The largest resident memory of this process so far, in bytes. */
 size_t bench_peak_memory(void);

@@ -8,8 +8,6 @@
 #include "base/memory.h"
 #include "cli/bench.h"
 #include "cli/options.h"
-#include "data/visual.h"
-#include "model/chat.h"
 #include "model/generate.h"
 #include "model/hub.h"
 
@@ -115,47 +113,34 @@ static const struct program program = {
     .options = option_table,
 };
 
-/* One row, ready to be submitted. */
-struct item {
-    struct visual visual;
-    struct visual_grid grid;
-    const float *patches;
-    struct token_list tokens;
-};
-
 struct bench {
     const struct settings *settings;
     struct device device;
     struct model model;
     struct tokenizer *tokenizer;
     struct bench_rows rows;
-    struct item *items;
+    struct bench_item *items;
     struct engine *engine;
     struct generate_results results;
     size_t peak_memory; /* before the machine's peak is measured */
     double load_seconds, video_seconds, seconds;
 };
 
-static enum status prepare_item(struct bench *bench, const struct bench_row *row, struct item *item,
-                                struct error *err) {
+static enum status read_items(struct bench *bench, struct error *err) {
     struct visual_options options = visual_options_default(visual_policy_find("llamafactory"));
     options.fps = bench->settings->fps;
     options.max_frames = bench->settings->max_frames;
     options.max_pixels = (double)bench->settings->max_pixels;
-    double start = clock_seconds();
-    if (visual_read_video(row->video, &options, &item->visual, err)) return STATUS_FAILED;
-    bench->video_seconds += clock_seconds() - start;
-    const struct visual *visual = &item->visual;
-    item->grid =
-        (struct visual_grid){visual->grid[0], visual->grid[1], visual->grid[2], visual->second_per_grid};
-    item->patches = visual->patches;
-    const struct chat_message message = {CHAT_USER, row->prompt, strlen(row->prompt), true};
-    const struct chat_visuals pads = {.video_pads = &visual->tokens, .video_count = 1};
-    return chat_encode(bench->tokenizer, &message, 1, &pads, &item->tokens, NULL, err);
+    bench->items = memory_new(bench->rows.count, sizeof *bench->items, "rows", err);
+    enum status status = bench->items ? STATUS_OK : STATUS_FAILED;
+    for (size_t i = 0; status == STATUS_OK && i < bench->rows.count; i++)
+        status = bench_item_read(&bench->rows.rows[i], &options, bench->tokenizer, &bench->items[i],
+                                 &bench->video_seconds, err);
+    return status;
 }
 
 static struct generate_request request_of(const struct bench *bench, size_t row) {
-    const struct item *item = &bench->items[row];
+    const struct bench_item *item = &bench->items[row];
     return (struct generate_request){
         .tokens = item->tokens.ids,
         .count = (int64_t)item->tokens.count,
@@ -198,11 +183,8 @@ static enum status measure(struct bench *bench, struct error *err) {
     enum status status =
         bench_rows_read(bench->settings->data, bench->settings->media_dir, &bench->rows, err);
     if (!status) status = load(bench, err);
+    if (!status) status = read_items(bench, err);
     if (status) return status;
-    bench->items = memory_new(bench->rows.count, sizeof *bench->items, "rows", err);
-    if (!bench->items) return STATUS_FAILED;
-    for (size_t i = 0; i < bench->rows.count; i++)
-        if (prepare_item(bench, &bench->rows.rows[i], &bench->items[i], err)) return STATUS_FAILED;
     struct engine_limits limits = {.sequences = bench->settings->sequences,
                                    .cache_tokens = cache_tokens(bench)};
     bench->engine = engine_create(&bench->model, &limits, err);
@@ -256,10 +238,7 @@ static void print(struct bench *bench) {
 static void close_bench(struct bench *bench) {
     generate_results_free(&bench->results);
     engine_free(bench->engine);
-    for (size_t i = 0; bench->items && i < bench->rows.count; i++) {
-        visual_free(&bench->items[i].visual);
-        token_list_free(&bench->items[i].tokens);
-    }
+    for (size_t i = 0; bench->items && i < bench->rows.count; i++) bench_item_free(&bench->items[i]);
     free(bench->items);
     bench_rows_free(&bench->rows);
     tokenizer_free(bench->tokenizer);

@@ -12,6 +12,7 @@ static const struct command commands[] = {
     {.name = "video", .summary = "from video files to patches", .run = bench_video},
     {.name = "rollout", .summary = "rationales drawn for videos", .run = bench_rollout},
     {.name = "sft", .summary = "training steps, part by part", .run = bench_sft},
+    {.name = "grpo", .summary = "GRPO steps, part by part", .run = bench_grpo},
     {.name = "kernels", .summary = "the operations beside the machine's peak", .run = bench_kernels},
     {0},
 };
