@@ -257,7 +257,7 @@ static enum status load_models(struct bench *bench, struct error *err) {
     char *folder = hub_find(settings->model, err);
     enum status status = folder ? STATUS_OK : STATUS_FAILED;
     if (!status) status = device_open(settings->device, &bench->device, err);
-    if (!status) status = model_open(folder, &bench->device, compute, &bench->model, err);
+    if (!status) status = optimizer_open_model(folder, &bench->device, compute, &freeze, &bench->model, err);
     if (!status) status = optimizer_open(&bench->optimizer, &bench->model, &freeze, err);
     if (!status && settings->beta > 0)
         status = model_open(folder, &bench->device, compute, &bench->reference, err);

@@ -133,7 +133,8 @@ static enum status wake(struct rollout *rollout, const struct rollout_prompt *pr
     rollout_rest(rollout);
     const struct engine_limits limits = {.sequences = rollout->settings.sequences,
                                          .cache_tokens = rows,
-                                         .prompt_tokens = rollout->settings.prompt_tokens};
+                                         .prompt_tokens = rollout->settings.prompt_tokens,
+                                         .rounded_logits = true};
     rollout->engine = engine_create(rollout->settings.model, &limits, err);
     rollout->cache_rows = rows;
     return rollout->engine ? STATUS_OK : STATUS_FAILED;

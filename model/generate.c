@@ -27,6 +27,7 @@ struct engine {
     struct arena arena;
     struct kv_cache cache;
     int64_t limit, prompt_tokens; /* of engine_limits */
+    enum dtype logits;            /* their type */
     int32_t *watched;
     int64_t watched_count;
     struct buffers buffers;
@@ -110,6 +111,7 @@ struct engine *engine_create(const struct model *model, const struct engine_limi
     engine->model = model;
     engine->limit = limits->sequences > 0 ? limits->sequences : MATMUL_EXACT_ROWS;
     engine->prompt_tokens = limits->prompt_tokens > 0 ? limits->prompt_tokens : DEFAULT_PROMPT_TOKENS;
+    engine->logits = limits->rounded_logits ? model->compute : DTYPE_F32;
     engine->watched_count = limits->watched_count;
     arena_init(&engine->arena, model->device, CHUNK_BYTES);
     engine->running = memory_new((size_t)engine->limit, sizeof(struct sequence *), "an engine", err);
@@ -352,7 +354,7 @@ static enum status draw_first_tokens(struct engine *engine, struct tensor logits
         struct tensor copies = logits;
         if (some > 1) {
             memset(engine->buffers.cache_rows, 0, (size_t)some * sizeof *engine->buffers.cache_rows);
-            copies = arena_tensor(&engine->arena, DTYPE_F32, some, logits.cols);
+            copies = arena_tensor(&engine->arena, engine->logits, some, logits.cols);
             gather_rows(engine->model->device, copies, logits,
                         arena_upload(&engine->arena, DTYPE_I32, 1, some, engine->buffers.cache_rows));
         }
@@ -384,7 +386,7 @@ static enum status start_prompt(struct engine *engine, struct prompt *prompt,
     struct arena_mark mark = arena_mark(&engine->arena);
     struct tensor states =
         arena_tensor(&engine->arena, engine->model->compute, 1, engine->model->config.hidden);
-    struct tensor logits = arena_tensor(&engine->arena, DTYPE_F32, 1, engine->model->config.vocab);
+    struct tensor logits = arena_tensor(&engine->arena, engine->logits, 1, engine->model->config.vocab);
     if (make_sequences(engine, prompt, err) || run_prompt(engine, prompt, states, err)) return STATUS_FAILED;
     double start = clock_seconds();
     language_logits(engine->model, logits, states);
@@ -523,7 +525,7 @@ static enum status decode(struct engine *engine, struct generate_results *result
     fill_decode_buffers(engine);
     struct arena_mark mark = arena_mark(&engine->arena);
     struct tensor states = arena_tensor(&engine->arena, model->compute, count, model->config.hidden);
-    struct tensor logits = arena_tensor(&engine->arena, DTYPE_F32, count, model->config.vocab);
+    struct tensor logits = arena_tensor(&engine->arena, engine->logits, count, model->config.vocab);
     language_forward(model, &engine->arena, states,
                      &(struct language_pass){.count = count,
                                              .tokens = b->tokens,

@@ -22,6 +22,7 @@ struct engine_limits {
     int64_t cache_tokens;   /* rows of the key/value cache; 0: what cache_bytes hold */
     int64_t cache_bytes;    /* when cache_tokens is 0; 0: 2 GiB */
     int64_t prompt_tokens;  /* of a prompt computed in one pass; longer ones go in parts. 0: 4096 */
+    bool rounded_logits;    /* logits are of the compute type, as a training pass has them; f32 otherwise */
     const int32_t *watched; /* tokens whose log-probabilities are reported at each step; copied */
     int64_t watched_count;
 };

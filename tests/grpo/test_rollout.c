@@ -27,6 +27,7 @@ struct fixture {
 static void open_fixture(struct fixture *f, const char *shape, const char *device, enum dtype compute) {
     *f = (struct fixture){.golden = golden_open(shape)};
     golden_model_open(&f->opened, shape, device, compute);
+    f->opened.model.stream = DTYPE_F32; /* as over trained weights */
     for (int p = 0; p < PROMPTS; p++) {
         const struct golden_case *c = &f->cases[p];
         f->cases[p] = golden_case_get(&f->golden, golden_cases[p]);
@@ -207,7 +208,7 @@ static void logprobs_are_those_of_training(void **state) {
         print_message("temperature %.1f: rollout and training part by at most %.2g in f32, %.2g in bf16\n",
                       temperatures[i], worst[0], worst[1]);
         assert_true(worst[0] <= 1e-4);
-        assert_true(worst[1] <= 0.05);
+        assert_true(worst[1] <= 0.01);
     }
 }
 

@@ -42,6 +42,7 @@ static void open_fixture(struct fixture *f, const char *shape, const char *devic
                          bool (*trained)(const char *)) {
     *f = (struct fixture){.golden = golden_open(shape)};
     golden_model_open(&f->opened, shape, device, compute);
+    f->opened.model.stream = DTYPE_F32; /* as over trained weights */
     for (int c = 0; c < CASES; c++) f->prompts[c] = golden_case_get(&f->golden, golden_cases[c]);
     f->gradients = gradients_make(&f->opened, trained);
     f->runner = runner_of(&f->opened.model, &f->gradients.model);
