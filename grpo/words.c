@@ -51,21 +51,24 @@ struct passage passage_trim(struct passage passage) {
     return (struct passage){passage.text + begin, end > begin ? end - begin : 0};
 }
 
-bool passage_between(struct passage passage, const char *open, const char *close, struct passage *inside) {
-    const char *begin = memmem(passage.text, passage.length, open, strlen(open));
-    if (!begin) return false;
-    begin += strlen(open);
-    const char *end = memmem(begin, passage.length - (size_t)(begin - passage.text), close, strlen(close));
-    if (!end) return false;
-    *inside = (struct passage){begin, (size_t)(end - begin)};
-    return true;
-}
-
 bool passage_skip(struct passage *passage, const char *string) {
     size_t length = strlen(string);
     if (passage->length < length || memcmp(passage->text, string, length) != 0) return false;
     *passage = (struct passage){passage->text + length, passage->length - length};
     return true;
+}
+
+bool passage_until(struct passage *passage, const char *mark, struct passage *before) {
+    const char *place = memmem(passage->text, passage->length, mark, strlen(mark));
+    if (!place) return false;
+    *before = (struct passage){passage->text, (size_t)(place - passage->text)};
+    size_t passed = before->length + strlen(mark);
+    *passage = (struct passage){passage->text + passed, passage->length - passed};
+    return true;
+}
+
+bool passage_between(struct passage passage, const char *open, const char *close, struct passage *inside) {
+    return passage_until(&passage, open, inside) && passage_until(&passage, close, inside);
 }
 
 bool passage_equal(struct passage a, struct passage b) {
