@@ -148,14 +148,14 @@ static bool read_number(struct passage text, double *number) {
     size_t length = 0;
     for (size_t i = 0; i < text.length; i++) {
         if (text.text[i] == ',') continue;
-        if (!strchr("+-.0123456789eE", text.text[i]) || text.text[i] == '\0' || length + 1 == sizeof digits)
+        if (!strchr("+-.0123456789eE ", text.text[i]) || text.text[i] == '\0' || length + 1 == sizeof digits)
             return false;
         digits[length++] = text.text[i];
     }
     digits[length] = '\0';
     char *end;
     *number = strtod(digits, &end);
-    return length > 0 && *end == '\0' && isfinite(*number);
+    return end != digits && end[strspn(end, " ")] == '\0' && isfinite(*number);
 }
 
 static enum status read_solution_number(struct passage text, struct solution *solution, struct error *err) {
