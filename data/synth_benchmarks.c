@@ -23,15 +23,15 @@ typedef json_t *point_function(const struct annotation *annotation);
 
 static json_t *videophy2_point(const struct annotation *annotation) {
     return json_pack("{s:s, s:s, s:i, s:i}", "video_name", annotation->video_name, "prompt",
-                     annotation->prompt, "t_score", annotation->scores[SYNTH_ALIGNMENT], "p_score",
+                     annotation->prompt, "semantic", annotation->scores[SYNTH_ALIGNMENT], "physical",
                      annotation->scores[SYNTH_PHYSICAL]);
 }
 
 static json_t *mj_point(const struct annotation *annotation) {
     const int *scores = annotation->scores;
     return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "video_name", annotation->video_name, "prompt",
-                     annotation->prompt, "v_score", three_levels(scores[SYNTH_VISUAL], SYNTH_VISUAL),
-                     "t_score", three_levels(scores[SYNTH_ALIGNMENT], SYNTH_ALIGNMENT), "p_score",
+                     annotation->prompt, "alignment", three_levels(scores[SYNTH_ALIGNMENT], SYNTH_ALIGNMENT),
+                     "fineness", three_levels(scores[SYNTH_VISUAL], SYNTH_VISUAL), "consistency",
                      three_levels(scores[SYNTH_PHYSICAL], SYNTH_PHYSICAL), "total_score",
                      three_levels(sum_of(scores) / SYNTH_DIMENSIONS, SYNTH_DIMENSIONS));
 }

@@ -8,8 +8,8 @@
  *
  *     rows.jsonl                    {"video": "videos/NAME.mp4", "prompt"} a line, for vs2-score --input
  *     videoscore-bench-v2.json      points: annotation rows
- *     videophy2.json                points: video_name, prompt, t_score, p_score, 1 to 5
- *     mj-bench-video.json           points: v_score, t_score, p_score, total_score, 0 to 2
+ *     videophy2.json                points: video_name, prompt, semantic, physical, 1 to 5
+ *     mj-bench-video.json           points: alignment, fineness, consistency, total_score, 0 to 2
  *     mj-bench-video-pairs.json     pairs: video_0_path, video_1_path, overall_preference
  *     t2vqa-db.json                 points: video_name, prompt, quality_score, the sum of the three
  *     t2vqa-db-pairs.json           pairs: video1, video2, preference

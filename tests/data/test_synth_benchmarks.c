@@ -101,12 +101,12 @@ static void points_carry_the_scores(void **state) {
         assert_int_equal(whole(row, "t2v_score"), t);
         assert_int_equal(whole(row, "phy_score"), p);
         row = json_array_get(phy, i);
-        assert_int_equal(whole(row, "t_score"), t);
-        assert_int_equal(whole(row, "p_score"), p);
+        assert_int_equal(whole(row, "semantic"), t);
+        assert_int_equal(whole(row, "physical"), p);
         row = json_array_get(mj, i);
-        assert_int_equal(whole(row, "v_score"), visual[v]);
-        assert_int_equal(whole(row, "t_score"), other[t]);
-        assert_int_equal(whole(row, "p_score"), other[p]);
+        assert_int_equal(whole(row, "fineness"), visual[v]);
+        assert_int_equal(whole(row, "alignment"), other[t]);
+        assert_int_equal(whole(row, "consistency"), other[p]);
         assert_int_equal(whole(row, "total_score"), other[(v + t + p) / 3]);
         assert_int_equal(whole(json_array_get(vqa, i), "quality_score"), v + t + p);
     }
