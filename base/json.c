@@ -114,6 +114,11 @@ enum status json_write_file(const char *folder, const char *name, const json_t *
     return status;
 }
 
+json_t *json_from_double(double value) {
+    if (!isfinite(value)) return json_null();
+    return value == floor(value) && fabs(value) < 1e15 ? json_integer((json_int_t)value) : json_real(value);
+}
+
 /* ---- Members ----------------------------------------------------------------------------------------- */
 
 /* The member, or NULL when it is absent or null. */

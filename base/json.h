@@ -24,6 +24,9 @@ void json_append(struct text *text, const json_t *json, bool indented);
  * memory, which is the only way that making it can have failed. */
 enum status json_write_file(const char *folder, const char *name, const json_t *json, struct error *err);
 
+/* The number, as an integer where it is a whole one; null for NaN and infinities. NULL: out of memory. */
+json_t *json_from_double(double value);
+
 /* Members of an object, with a default when the key is absent or null. They fail when the member is of
  * another type or out of [low, high]; `place` begins the error. */
 enum status json_get_integer(const json_t *object, const char *key, long long low, long long high,

@@ -3,5 +3,6 @@
 #define VS2_CLI_EVAL_H
 
 int eval_metrics(int argc, char **argv);
+int eval_best_of_n(int argc, char **argv);
 
 #endif

@@ -16,8 +16,6 @@ struct metrics_settings {
     bool json;
 };
 
-static const char *const scores[] = {"as-written", "hard", "float", NULL}; /* in the order of score_kind */
-
 static const struct option_spec options[] = {
     {.name = "benchmark",
      .argument = "NAME",
@@ -38,7 +36,7 @@ static const struct option_spec options[] = {
          "0.001",
      .standard = "as-written: hard if all are whole, else float",
      .kind = OPTION_CHOICE,
-     .choices = scores,
+     .choices = score_kinds,
      .offset = offsetof(struct metrics_settings, score)},
     {.name = "seed",
      .argument = "N",

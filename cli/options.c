@@ -293,8 +293,10 @@ int commands_run(const struct program *program, const struct command *commands, 
     }
     struct nearest search = nearest_start(argv[1]);
     for (const struct command *command = commands; command->name; command++) {
-        if (strcmp(argv[1], command->name) == 0)
-            return program_finish(program, command->run(argc - 1, argv + 1));
+        if (strcmp(argv[1], command->name) == 0) {
+            const int exit_code = command->run(argc - 1, argv + 1);
+            return exit_code ? exit_code : program_finish(program, exit_code);
+        }
         nearest_offer(&search, command->name);
     }
     if (search.best)

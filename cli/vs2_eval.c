@@ -11,6 +11,7 @@ static const struct program program = {
 
 static const struct command commands[] = {
     {.name = "metrics", .summary = "computes the metrics of result files", .run = eval_metrics},
+    {.name = "best-of-n", .summary = "picks the best video of each prompt", .run = eval_best_of_n},
     {0},
 };
 

@@ -1,15 +1,15 @@
 /* The published files of benchmarks. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/csv.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "base/memory.h"
+#include "data/dataset_file.h"
 #include "eval/benchmark.h"
 #include "eval/video_name.h"
 
@@ -23,49 +23,37 @@ struct place {
 
 /* ---- Rows of any of the formats ---------------------------------------------------------------------- */
 
-/* An object a line. */
-static json_t *read_lines(const char *text, size_t length, const char *path, struct error *err) {
-    json_t *rows = json_array();
-    size_t number = 0;
-    for (const char *line = text, *next; rows && line < text + length; line = next) {
-        const char *end = memchr(line, '\n', (size_t)(text + length - line));
-        next = end ? end + 1 : text + length;
-        char place[512];
-        number++;
-        if (strspn(line, " \t\r\n") >= (size_t)(next - line)) continue;
-        snprintf(place, sizeof place, "%s:%zu", path, number);
-        json_t *row = json_read_text(line, (size_t)(next - line), place, err);
-        if (row && json_array_append_new(rows, row) == 0) continue;
-        if (row) error_set(err, "%s: out of memory", place);
-        json_decref(rows);
-        return NULL;
-    }
-    if (!rows) error_set(err, "%s: out of memory", path);
-    return rows;
-}
-
 static bool ends_in(const char *path, const char *ending) {
     size_t length = strlen(path), size = strlen(ending);
     return length >= size && strcasecmp(path + length - size, ending) == 0;
 }
 
-static json_t *read_rows(const char *path, struct error *err) {
+static json_t *read_csv(const char *path, struct error *err) {
     char *text;
     size_t length;
     if (file_read(path, LARGEST_FILE, &text, &length, err) != STATUS_OK) return NULL;
-    size_t mark = length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
-    const char *start = text + mark + strspn(text + mark, " \t\r\n");
-    json_t *rows = ends_in(path, ".csv")      ? csv_read_text(text, length, path, err)
-                   : *start == '{' || !*start ? read_lines(text + mark, length - mark, path, err)
-                                              : json_read_text(text + mark, length - mark, path, err);
+    json_t *rows = csv_read_text(text, length, path, err);
     free(text);
-    if (!rows) return NULL;
-    if (!json_is_array(rows))
-        error_set(err, "%s: not an array of rows", path);
-    else if (!json_array_size(rows))
-        error_set(err, "%s: no rows in it", path);
-    else
-        return rows;
+    if (!rows || json_array_size(rows)) return rows;
+    error_set(err, "%s: there are no rows in it", path);
+    json_decref(rows);
+    return NULL;
+}
+
+/* An array of the rows; NULL with err set. */
+static json_t *read_rows(const char *path, struct error *err) {
+    struct dataset_file file;
+    json_t *rows = NULL;
+    if (ends_in(path, ".csv")) return read_csv(path, err);
+    enum status status = dataset_file_read(path, NULL, &file, err);
+    if (status == STATUS_OK && !(rows = json_array())) status = error_set(err, "%s: out of memory", path);
+    for (size_t i = 0; i < file.count && status == STATUS_OK; i++) {
+        json_t *row = dataset_file_parse(&file, i, err);
+        if (!row || json_array_append_new(rows, row) != 0)
+            status = row ? error_set(err, "%s: out of memory", path) : STATUS_FAILED;
+    }
+    dataset_file_free(&file);
+    if (status == STATUS_OK) return rows;
     json_decref(rows);
     return NULL;
 }

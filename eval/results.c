@@ -8,6 +8,8 @@
 #include "base/json.h"
 #include "base/memory.h"
 
+const char *const score_kinds[] = {"as-written", "hard", "float", NULL};
+
 /* ---- Fields of a row --------------------------------------------------------------------------------- */
 
 /* What a field holds: one of the columns for each dimension, or one for the row. */
@@ -327,12 +329,6 @@ json_t *result_row_json(const struct results *results, const struct result_row *
 
 /* ---- Making rows ------------------------------------------------------------------------------------- */
 
-/* A whole number where it is one, null for NaN. */
-static json_t *number(double value) {
-    if (isnan(value)) return json_null();
-    return value == floor(value) && fabs(value) < 1e15 ? json_integer((json_int_t)value) : json_real(value);
-}
-
 /* row[letter + suffix] = value; false when out of memory. */
 static bool set(json_t *row, int dimension, const char *suffix, json_t *value) {
     char key[64];
@@ -342,7 +338,7 @@ static bool set(json_t *row, int dimension, const char *suffix, json_t *value) {
 
 static bool set_scores(json_t *row, const struct benchmark_item *item, bool truth, const json_t *score) {
     for (int d = 0; d < DIMENSIONS && truth; d++)
-        if (!set(row, d, suffixes[FIELD_TRUTH], number(item->truths[d]))) return false;
+        if (!set(row, d, suffixes[FIELD_TRUTH], json_from_double(item->truths[d]))) return false;
     for (int d = 0; d < DIMENSIONS; d++) {
         char key[64];
         snprintf(key, sizeof key, "%s%s", dimension_letter((enum dimension)d), suffixes[FIELD_HARD]);

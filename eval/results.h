@@ -26,6 +26,9 @@ enum score_kind {
     SCORE_FLOAT,      /* v_normed_score where a row has it, else v_score_model: the published "float" */
 };
 
+/* "as-written", "hard", "float", and NULL: the words for them. */
+extern const char *const score_kinds[];
+
 struct result_row {
     struct json_slice text;             /* of the row, in the file; valid as long as the results are */
     char *video_name;                   /* as the row has it */

@@ -5,16 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/text.h"
 
 static double rounded(double value) {
     return round(value * 1e4) / 1e4;
-}
-
-/* A whole number where it is one, null for NaN. */
-static json_t *number(double value) {
-    if (!isfinite(value)) return json_null();
-    return value == floor(value) && fabs(value) < 1e15 ? json_integer((json_int_t)value) : json_real(value);
 }
 
 /* As a real number, so that a column has one type. */
@@ -50,7 +45,8 @@ enum { FIELDS = 4 };
 static bool set_scores(json_t *object, json_t *errors, int dimension, const double values[FIELDS],
                        const char *problem) {
     for (int k = 0; k < FIELDS; k++) {
-        if (!set(object, dimension, fields[k], k ? real(values[k]) : number(values[k]))) return false;
+        if (!set(object, dimension, fields[k], k ? real(values[k]) : json_from_double(values[k])))
+            return false;
         if (isnan(values[k]) && !set(errors, dimension, fields[k], json_string(problem))) return false;
     }
     return true;

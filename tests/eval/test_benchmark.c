@@ -191,9 +191,10 @@ static void faults_are_named_with_their_row(void **state) {
     static const struct {
         const char *benchmark, *file, *text, *message;
     } cases[] = {
-        {"videophy2", "a.json", "", ": no rows in it"},
-        {"videophy2", "a.json", "[]", ": no rows in it"},
-        {"videophy2", "a.json", "\"x\"", ": not an array of rows"},
+        {"videophy2", "a.json", "", ": there are no rows in it"},
+        {"videophy2", "a.json", "[]", ": there are no rows in it"},
+        {"videophy2", "a.csv", "a,b\n", ": there are no rows in it"},
+        {"videophy2", "a.json", "\"x\"", ": row 1: not an object"},
         {"videophy2", "a.json", "[[]]", ": row 1: not an object"},
         {"videophy2", "a.json", "[{\"prompt\": \"p\"}]", ": row 1: there is no 'video_name'"},
         {"videophy2", "a.json", "[{\"video_name\": 3}]", ": row 1: there is no text in 'video_name'"},
@@ -215,7 +216,7 @@ static void faults_are_named_with_their_row(void **state) {
          "[{\"video_name\": \"a\", \"prompt\": \"p\", \"technical_quality\": 1, \"element_quality\": 2}]",
          ": row 1: there is no 'action_quality'"},
         {"t2vqa-db", "a.jsonl", "{\"video_name\": \"a\", \"prompt\": \"p\", \"quality_score\": 1}\n{\n",
-         ":2: line "},
+         ": line 2, byte 57"},
         {"genai-bench", "a.json", "[{\"left_video\": \"a\", \"right_video\": \"b\", \"left_model\": \"m\"}]",
          ": row 1: there is no 'right_model'"},
     };
