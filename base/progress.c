@@ -128,7 +128,7 @@ struct progress *progress_new(FILE *file, bool quiet, struct error *err) {
     if (!progress) return NULL;
     progress->file = file;
     progress->quiet = quiet;
-    progress->terminal = isatty(fileno(file));
+    progress->terminal = file && isatty(fileno(file));
     progress->shown = -INFINITY;
     pthread_mutex_init(&progress->mutex, NULL);
     return progress;
@@ -137,7 +137,7 @@ struct progress *progress_new(FILE *file, bool quiet, struct error *err) {
 void progress_show(struct progress *progress, const char *what, int64_t done, int64_t total,
                    const struct progress_field *fields, size_t count, bool logged) {
     const double least_seconds = 0.1;
-    if (progress->quiet || (!logged && !progress->terminal)) return;
+    if (!progress->file || progress->quiet || (!logged && !progress->terminal)) return;
     pthread_mutex_lock(&progress->mutex);
     double now = clock_seconds();
     if (logged || done == total || now - progress->shown >= least_seconds) {
@@ -154,6 +154,7 @@ void progress_show(struct progress *progress, const char *what, int64_t done, in
 void progress_message(struct progress *progress, const char *format, ...) {
     char message[ERROR_MESSAGE_SIZE];
     va_list arguments;
+    if (!progress->file) return;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
@@ -170,7 +171,7 @@ void progress_message(struct progress *progress, const char *format, ...) {
 void progress_free(struct progress *progress) {
     if (!progress) return;
     if (progress->terminal && progress->line.length > 0) fputs("\n", progress->file);
-    fflush(progress->file);
+    if (progress->file) fflush(progress->file);
     text_free(&progress->line);
     pthread_mutex_destroy(&progress->mutex);
     free(progress);

@@ -30,7 +30,8 @@ struct progress_field {
 
 struct progress;
 
-/* `file` is stderr but in tests; `quiet` shows nothing but messages. NULL with err set when out of memory. */
+/* `file` is stderr but in tests; NULL: nothing is shown at all. `quiet` shows nothing but messages. NULL with
+ * err set when out of memory. */
 struct progress *progress_new(FILE *file, bool quiet, struct error *err);
 
 /* Shows "WHAT DONE/TOTAL PERCENT", then the fields, most important first: what does not fit is left out from

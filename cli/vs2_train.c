@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "cli/options.h"
 #include "cli/train_keys.h"
+#include "train/communicator.h"
 #include "train/config.h"
 #include "train/sft.h"
 
@@ -132,16 +133,24 @@ static const char *take_path(char **words, int *count) {
     return NULL;
 }
 
-static enum status train(const struct settings *settings, char **words, int count, struct error *err) {
+static enum status train(const struct settings *settings, char **words, int count,
+                         struct communicator *processes, struct error *err) {
     const char *path = settings->config ? settings->config : take_path(words, &count);
     if (!path && !count) return error_usage(err, "a configuration is missing: --config FILE (see --help)");
     struct train_config config;
     enum status status = train_config_read(path, (const char *const *)words, (size_t)count, &config, err);
     if (status != STATUS_OK) return status;
-    fputs(config.notes, stderr);
+    config.processes = processes;
+    if (communicator_rank(processes) == 0) fputs(config.notes, stderr);
     status = run(&config, settings->dry_run, err);
     train_config_free(&config);
     return status;
+}
+
+/* The exit code. Of a failure that all processes share one tells. */
+static int report(const struct communicator *processes, enum status status, const struct error *err) {
+    if (status == STATUS_OK || !communicator_tells(processes)) return status;
+    return program_fail(&program, status, err);
 }
 
 int main(int argc, char **argv) {
@@ -150,14 +159,18 @@ int main(int argc, char **argv) {
     struct error err;
     int operand = 0;
     bool finished = false;
+    struct communicator *processes = NULL;
     enum status status = arguments_make(argc, argv, &arguments, &err);
     if (status == STATUS_OK)
         status =
             options_parse(&program, arguments.count, arguments.words, &settings, &operand, &finished, &err);
-    if (status == STATUS_OK && !finished)
-        status = settings.help_keys
-                     ? list_keys(&err)
-                     : train(&settings, arguments.words + operand, arguments.count - operand, &err);
+    bool trains = status == STATUS_OK && !finished && !settings.help_keys;
+    if (status == STATUS_OK && settings.help_keys) status = list_keys(&err);
+    if (trains) status = communicator_open(&processes, &err);
+    if (trains && status == STATUS_OK)
+        status = train(&settings, arguments.words + operand, arguments.count - operand, processes, &err);
     arguments_free(&arguments);
-    return program_finish(&program, status == STATUS_OK ? 0 : program_fail(&program, status, &err));
+    int code = program_finish(&program, report(processes, status, &err));
+    communicator_close(processes, status);
+    return code;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/communicator.h"
 #include "train/config_read.h"
 
 static void free_values(struct config_values *values) {
@@ -127,9 +128,13 @@ static int64_t divide_up(int64_t a, int64_t b) {
     return a / b + (a % b != 0);
 }
 
+int64_t train_step_batches(const struct train_config *config) {
+    return config->gradient_accumulation_steps * communicator_size(config->processes);
+}
+
 int64_t train_epoch_steps(const struct train_config *config, int64_t samples) {
     int64_t batches = divide_up(samples, config->per_device_train_batch_size);
-    int64_t steps = divide_up(batches, config->gradient_accumulation_steps);
+    int64_t steps = divide_up(batches, train_step_batches(config));
     return steps > 1 ? steps : 1;
 }
 

@@ -100,8 +100,11 @@ struct train_grpo {
     double max_kl;              /* mean a step; NaN: any */
 };
 
+struct communicator; /* train/communicator.h */
+
 struct train_config {
-    int stage;   /* enum train_stage */
+    struct communicator *processes; /* that the run is shared by; NULL: one. Set by the program */
+    int stage;                      /* enum train_stage */
     char *notes; /* whole lines for the user at the start; "" when there is nothing to say */
 
     /* Model. */
@@ -188,8 +191,11 @@ bool train_config_knows(const char *name);
 /* Steps between two times of logging, saving or evaluating in a run of `total` steps. */
 int64_t train_interval(double steps, int64_t total);
 
+/* Micro-batches of an optimizer step, of all processes. */
+int64_t train_step_batches(const struct train_config *config);
+
 /* Optimizer steps of an epoch over `samples` samples (packed sequences when packing), as Hugging Face's
- * Trainer counts them: max(1, ceil(ceil(samples / batch) / gradient_accumulation_steps)). */
+ * Trainer counts them: max(1, ceil(ceil(samples / batch) / micro-batches of a step)). */
 int64_t train_epoch_steps(const struct train_config *config, int64_t samples);
 
 /* Optimizer steps of a run: ceil(num_train_epochs * epoch_steps), or max_steps. */

@@ -92,8 +92,10 @@ static enum status resolve_deepspeed(struct config_reader *reader, struct config
     }
     values->config.zero_stage = stage < 0 ? 0 : stage;
     if (values->config.zero_stage > 0)
-        text_format(&reader->notes, "ZeRO stage %lld has no effect in one process\n",
-                    (long long)values->config.zero_stage);
+        text_format(
+            &reader->notes,
+            "ZeRO stage %lld: every process keeps the whole state, as in stage 0; the numbers are the same\n",
+            (long long)values->config.zero_stage);
     return STATUS_OK;
 }
 

@@ -48,6 +48,7 @@ static double model_flops_share(const struct train_run *run, const struct run_st
 
 static void show_step(struct train_run *run, const struct run_step *step, double loss, bool logged) {
     enum { MOST = 16 };
+    if (!run_leads(run)) return;
     const char *const *shown = run->stage->shown;
     struct progress_field fields[MOST] = {{"loss", PROGRESS_NUMBER, loss}};
     size_t count = 1;
@@ -92,7 +93,7 @@ static enum status log_step(struct train_run *run, const struct run_step *step, 
     position->window_loss = 0;
     position->window_steps = 0;
     run_metrics_clear(&run->metrics);
-    enum status status = train_log_record(run->log, &record, err);
+    enum status status = run_leads(run) ? train_log_record(run->log, &record, err) : STATUS_OK;
     free(values);
     if (status == STATUS_OK) show_step(run, step, loss, true);
     return status;
@@ -102,6 +103,7 @@ static enum status evaluate(struct train_run *run, struct error *err) {
     struct run_evaluation evaluation = {0};
     double start = clock_seconds();
     enum status status = run->stage->evaluate(run->stage->context, &evaluation, err);
+    if (status == STATUS_OK) status = run_join_skips(run, err);
     if (status != STATUS_OK) return status;
     double seconds = clock_seconds() - start;
     const struct log_value times[] = {
@@ -113,6 +115,7 @@ static enum status evaluate(struct train_run *run, struct error *err) {
     size_t count = 0;
     for (size_t i = 0; i < evaluation.count; i++) values[count++] = evaluation.values[i];
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) values[count++] = times[i];
+    if (!run_leads(run)) return STATUS_OK;
     const struct train_record record = {run_at(run), values, count};
     progress_message(run->progress, "step %lld: %s %.4f over %lld %s", (long long)run->position.step,
                      values[0].name, values[0].value, (long long)evaluation.samples, run->stage->sample_name);
@@ -138,11 +141,12 @@ static enum status after_step(struct train_run *run, const struct run_step *step
         status = log_step(run, step, err);
     else
         show_step(run, step, step->loss, false);
+    status = run_agree(run, status, err);
     if (status == STATUS_OK && run->evaluates && falls_on(run->eval_steps, number))
         status = evaluate(run, err);
     bool saves = falls_on(run->save_steps, number) || (last && run->save_steps > 0) || stopping;
-    if (status == STATUS_OK && saves) status = run_save(run, err);
-    return status;
+    if (status == STATUS_OK && saves && run_leads(run)) status = run_save(run, err);
+    return run_agree(run, status, err);
 }
 
 static enum status take_steps(struct train_run *run, const sigset_t *before, bool *stopped,
@@ -152,6 +156,8 @@ static enum status take_steps(struct train_run *run, const sigset_t *before, boo
         enum status status = run_take_step(run, &step, err);
         if (status != STATUS_OK) return status;
         *stopped = stop_asked(before);
+        status = run_join_stop(run, stopped, err);
+        if (status != STATUS_OK) return status;
         status = after_step(run, &step, *stopped, err);
         if (status != STATUS_OK || *stopped) return status;
     }
@@ -181,10 +187,11 @@ static void print_summary(const struct train_run *run, const struct train_summar
 /* The model in the output folder, the last figures, and what to do next. */
 static enum status finish(struct train_run *run, struct error *err) {
     const struct run_position *position = &run->position;
-    enum status status = checkpoint_wait(run->writer, err);
+    enum status status = run_agree(run, run_leads(run) ? checkpoint_wait(run->writer, err) : STATUS_OK, err);
     if (status == STATUS_OK && run->evaluates && run->config->do_eval &&
         !falls_on(run->eval_steps, position->step))
         status = evaluate(run, err);
+    if (!run_leads(run)) return run_agree(run, status, err);
     if (status == STATUS_OK) status = run_save_final(run, err);
     const struct train_summary summary = {
         .at = run_at(run),
@@ -193,12 +200,12 @@ static enum status finish(struct train_run *run, struct error *err) {
     };
     if (status == STATUS_OK) status = train_log_finish(run->log, &summary, err);
     if (status == STATUS_OK) print_summary(run, &summary);
-    return status;
+    return run_agree(run, status, err);
 }
 
 static enum status stop(struct train_run *run, struct error *err) {
-    enum status status = checkpoint_wait(run->writer, err);
-    if (status != STATUS_OK) return status;
+    enum status status = run_agree(run, run_leads(run) ? checkpoint_wait(run->writer, err) : STATUS_OK, err);
+    if (status != STATUS_OK || !run_leads(run)) return status;
     printf("stopped      at step %lld of %lld; saved in %s/checkpoint-%lld\n", (long long)run->position.step,
            (long long)run->total_steps, run->config->output_dir, (long long)run->position.step);
     printf("go on with   the same command and resume_from_checkpoint=true\n");
@@ -210,7 +217,9 @@ static enum status open_run(struct train_run *run, const struct train_config *co
     enum status status = run_open_data(run, config, stage, err);
     if (status == STATUS_OK) status = run_open_model(run, err);
     if (status == STATUS_OK && stage->open) status = stage->open(stage->context, err);
+    status = run_agree(run, status, err);
     if (status == STATUS_OK) status = run_open_outputs(run, err);
+    status = run_agree(run, status, err);
     if (status == STATUS_OK) stage->announce(stage->context);
     return status;
 }

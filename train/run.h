@@ -90,6 +90,7 @@ struct train_run {
     struct pass_runner *runner;
     struct device_peak peak;
     struct skipped skipped;
+    struct skipped news; /* rows that the others do not know of yet */
     struct schedule schedule;
     int64_t batches;                                            /* micro-batches an epoch */
     int64_t total_steps, logging_steps, save_steps, eval_steps; /* 0: never */
@@ -129,7 +130,10 @@ void run_schedule(struct train_run *run, int64_t batches, int64_t epoch_steps);
 struct freeze run_freeze(const struct train_config *config);
 enum dtype run_dtype(const struct train_config *config);
 
-/* Lists a row that could not be had, and says so; too many are an error. */
+/* Whether this is the process that writes and speaks: the first. */
+bool run_leads(const struct train_run *run);
+
+/* Lists a row that could not be had, and says so; too many are an error, by the end of the step. */
 enum status run_skip(struct train_run *run, struct row_place place, const char *reason, struct error *err);
 
 /* Shows how far reading the data is: context is the progress line. */
@@ -142,6 +146,13 @@ enum status run_open_model(struct train_run *run, struct error *err);
 
 /* run_open.c: the checkpoint to go on from, the log, and the writer of checkpoints. */
 enum status run_open_outputs(struct train_run *run, struct error *err);
+
+/* run_processes.c: what several processes do together. Adds up what each did in a step, and the gradients;
+ * tells all of the rows that one had to skip; whether any was asked to stop. */
+enum status run_join_step(struct train_run *run, struct run_step *step, struct error *err);
+enum status run_join_skips(struct train_run *run, struct error *err);
+enum status run_join_stop(struct train_run *run, bool *stop, struct error *err);
+enum status run_agree(const struct train_run *run, enum status status, struct error *err);
 
 /* run_step.c: one optimizer step; position moves on. */
 enum status run_take_step(struct train_run *run, struct run_step *step, struct error *err);

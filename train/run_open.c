@@ -5,6 +5,7 @@
 #include "base/folder.h"
 #include "base/memory.h"
 #include "model/hub.h"
+#include "train/communicator.h"
 #include "train/run.h"
 
 /* What a run that goes on from a checkpoint must share with it. */
@@ -76,15 +77,18 @@ static enum status load_checkpoint(struct train_run *run, const char *folder, st
     return status;
 }
 
-enum status run_open_outputs(struct train_run *run, struct error *err) {
+/* The output folder, for this run alone, without what a killed one left half done. */
+static enum status prepare_folder(struct train_run *run, struct error *err) {
+    const char *folder = run->config->output_dir;
+    enum status status = folder_make(folder, err);
+    if (status == STATUS_OK) status = folder_lock(folder, &run->lock, err);
+    if (status == STATUS_OK) status = checkpoint_clean(folder, err);
+    return status;
+}
+
+/* What the leading process writes; `resumed` is the checkpoint to go on from, or NULL. */
+static enum status open_writers(struct train_run *run, const char *resumed, struct error *err) {
     const struct train_config *config = run->config;
-    char *folder = NULL;
-    enum status status = folder_make(config->output_dir, err);
-    if (status == STATUS_OK) status = folder_lock(config->output_dir, &run->lock, err);
-    if (status == STATUS_OK) status = checkpoint_clean(config->output_dir, err);
-    if (status == STATUS_OK) status = describe_checkpoints(run, err);
-    if (status == STATUS_OK) status = choose_resume(run, &folder, err);
-    if (status == STATUS_OK && folder) status = load_checkpoint(run, folder, err);
     const struct train_log_settings settings = {
         .output_dir = config->output_dir,
         .max_steps = run->total_steps,
@@ -96,16 +100,24 @@ enum status run_open_outputs(struct train_run *run, struct error *err) {
         .tensorboard = config->tensorboard,
         .plot_loss = config->plot_loss,
     };
-    if (status == STATUS_OK) {
-        run->log = train_log_open(&settings, folder, err);
-        if (!run->log) status = STATUS_FAILED;
-    }
+    run->log = train_log_open(&settings, resumed, err);
+    if (!run->log) return STATUS_FAILED;
+    run->writer = checkpoint_writer_new(&run->checkpoints, err);
+    if (!run->writer) return STATUS_FAILED;
+    return skipped_write(&run->skipped, config->output_dir, err);
+}
+
+enum status run_open_outputs(struct train_run *run, struct error *err) {
+    char *folder = NULL;
+    enum status status = run_agree(run, run_leads(run) ? prepare_folder(run, err) : STATUS_OK, err);
+    if (status == STATUS_OK) status = run_agree(run, describe_checkpoints(run, err), err);
+    if (status == STATUS_OK)
+        status = communicator_compare(run->config->processes, "the settings of the processes",
+                                      run->fingerprint, err);
+    if (status == STATUS_OK) status = choose_resume(run, &folder, err);
+    if (status == STATUS_OK && folder) status = load_checkpoint(run, folder, err);
+    if (status == STATUS_OK && run_leads(run)) status = open_writers(run, folder, err);
     free(folder);
-    if (status == STATUS_OK) {
-        run->writer = checkpoint_writer_new(&run->checkpoints, err);
-        if (!run->writer) status = STATUS_FAILED;
-    }
-    if (status == STATUS_OK) status = skipped_write(&run->skipped, config->output_dir, err);
     return status;
 }
 
@@ -141,17 +153,13 @@ void run_show_reading(void *progress, int64_t done, int64_t total) {
 }
 
 enum status run_skip(struct train_run *run, struct row_place place, const char *reason, struct error *err) {
-    progress_message(run->progress, "skipped %s row %lld: %s", place.name, (long long)place.number, reason);
-    enum status status = skipped_add(&run->skipped, place, reason, err);
-    if (status == STATUS_OK) status = skipped_write(&run->skipped, run->config->output_dir, err);
-    if (status == STATUS_OK) status = skipped_check(&run->skipped, run->config->max_skipped_ratio, err);
-    return status;
+    return skipped_add(&run->news, place, reason, err);
 }
 
 enum status run_open_data(struct train_run *run, const struct train_config *config,
                           const struct run_stage *stage, struct error *err) {
     *run = (struct train_run){.config = config, .stage = stage, .lock = -1};
-    run->progress = progress_new(stderr, config->disable_tqdm, err);
+    run->progress = progress_new(run_leads(run) ? stderr : NULL, config->disable_tqdm, err);
     if (!run->progress) return STATUS_FAILED;
     run->folder = hub_find(config->model, err);
     if (!run->folder) return STATUS_FAILED;
@@ -172,6 +180,7 @@ void run_close(struct train_run *run) {
     if (run->model.device) model_close(&run->model);
     if (run->device.backend) device_close(&run->device);
     skipped_free(&run->skipped);
+    skipped_free(&run->news);
     run_metrics_free(&run->metrics);
     tokenizer_free(run->tokenizer);
     free(run->template);

@@ -63,7 +63,7 @@ void run_plan_steps(const struct train_run *run, const char *name) {
     const struct train_config *config = run->config;
     printf("steps\n");
     printf("  %" PRId64 " steps of %" PRId64 " x %" PRId64 " %s, warm-up %" PRId64 ", learning rate %g, %s\n",
-           run->total_steps, config->gradient_accumulation_steps, config->per_device_train_batch_size, name,
+           run->total_steps, train_step_batches(config), config->per_device_train_batch_size, name,
            run->schedule.warmup_steps, config->learning_rate, config->lr_scheduler_type);
 }
 

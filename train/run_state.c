@@ -80,14 +80,14 @@ json_t *run_fingerprint(const struct train_config *config) {
     return json_pack(
         "{s:I, s:I, s:f, s:f, s:s, s:f, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:b, s:f, s:b, s:I}",
         "per_device_train_batch_size", (json_int_t)config->per_device_train_batch_size,
-        "gradient_accumulation_steps", (json_int_t)config->gradient_accumulation_steps, "learning_rate",
-        config->learning_rate, "min_lr", config->min_lr, "lr_scheduler_type", config->lr_scheduler_type,
-        "warmup_ratio", config->warmup_ratio, "warmup_steps", (json_int_t)config->warmup_steps,
-        "num_train_epochs", config->num_train_epochs, "max_steps", (json_int_t)config->max_steps,
-        "weight_decay", config->weight_decay, "adam_beta1", config->adam_beta1, "adam_beta2",
-        config->adam_beta2, "adam_epsilon", config->adam_epsilon, "max_grad_norm", config->max_grad_norm,
-        "bf16", config->bf16, "val_size", config->val_size, "disable_shuffling", config->disable_shuffling,
-        "data_seed", (json_int_t)config->data_seed);
+        "gradient_accumulation_steps times processes", (json_int_t)train_step_batches(config),
+        "learning_rate", config->learning_rate, "min_lr", config->min_lr, "lr_scheduler_type",
+        config->lr_scheduler_type, "warmup_ratio", config->warmup_ratio, "warmup_steps",
+        (json_int_t)config->warmup_steps, "num_train_epochs", config->num_train_epochs, "max_steps",
+        (json_int_t)config->max_steps, "weight_decay", config->weight_decay, "adam_beta1", config->adam_beta1,
+        "adam_beta2", config->adam_beta2, "adam_epsilon", config->adam_epsilon, "max_grad_norm",
+        config->max_grad_norm, "bf16", config->bf16, "val_size", config->val_size, "disable_shuffling",
+        config->disable_shuffling, "data_seed", (json_int_t)config->data_seed);
 }
 
 /* ---- Tensors ----------------------------------------------------------------------------------------- */

@@ -57,7 +57,10 @@ static void count_step(struct train_run *run, const struct run_step *step) {
 enum status run_take_step(struct train_run *run, struct run_step *step, struct error *err) {
     double start = clock_seconds(), flops = pass_statistics(run->runner).flops;
     *step = (struct run_step){.learning_rate = schedule_rate(&run->schedule, run->position.step)};
-    enum status status = run->stage->gradients(run->stage->context, step, err);
+    enum status status = run_agree(run, run->stage->gradients(run->stage->context, step, err), err);
+    step->flops = pass_statistics(run->runner).flops - flops;
+    if (status == STATUS_OK) status = run_join_step(run, step, err);
+    if (status == STATUS_OK) status = run_join_skips(run, err);
     if (status != STATUS_OK) return status;
     if (step->micro_batches > 0) {
         step->scale = 1.0 / (double)step->micro_batches;
@@ -68,7 +71,6 @@ enum status run_take_step(struct train_run *run, struct run_step *step, struct e
     }
     if (status != STATUS_OK) return status;
     step->seconds = clock_seconds() - start;
-    step->flops = pass_statistics(run->runner).flops - flops;
     count_step(run, step);
     return STATUS_OK;
 }

@@ -34,7 +34,7 @@ static void print_memory(const struct sft *sft, struct run_plan *plan) {
     const struct freeze freeze = run_freeze(config);
     int64_t longest = sft->data.train.longest * config->per_device_train_batch_size;
     double step_tokens = (double)sft->data.train.tokens / (double)sft->data.train.group_count *
-                         (double)(config->gradient_accumulation_steps * config->per_device_train_batch_size);
+                         (double)(train_step_batches(config) * config->per_device_train_batch_size);
     printf("work\n  %.4g FLOPs a step in the language model, vision tower aside\n",
            flops_a_token(sft) * step_tokens);
     run_plan_memory(plan);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "train/communicator.h"
 #include "train/sft_run.h"
 
 /* Short micro-batches share a pass up to this many tokens: the products fill the machine, and activations
@@ -88,15 +89,37 @@ static struct stream_settings stream_of(const struct sft *sft, const struct sft_
     };
 }
 
+/* Whether a micro-batch is this process's to do: they take turns. */
+static bool is_own(const struct sft *sft, int64_t batch) {
+    const struct communicator *processes = sft->run.config->processes;
+    return batch % communicator_size(processes) == communicator_rank(processes);
+}
+
+/* Leaves the groups of this process's own micro-batches in the order; returns how many groups these are, and
+ * counts in *done those of the micro-batches that lie before the first `before`. */
+static int64_t keep_own(const struct sft *sft, int64_t *order, int64_t groups, int64_t batch, int64_t before,
+                        int64_t *done) {
+    int64_t kept = 0;
+    *done = 0;
+    for (int64_t number = 0; number * batch < groups; number++) {
+        if (!is_own(sft, number)) continue;
+        *done += number < before;
+        for (int64_t i = number * batch; i < (number + 1) * batch && i < groups; i++)
+            order[kept++] = order[i];
+    }
+    return kept;
+}
+
 /* The epoch that the position stands in, from its micro-batch on. */
 static enum status start_epoch(struct sft *sft, struct error *err) {
-    enum status status =
-        sft_data_order(&sft->data, sft->run.config, sft->run.position.epoch, sft->order, err);
+    const struct train_run *run = &sft->run;
+    int64_t batch = run->config->per_device_train_batch_size, done;
+    enum status status = sft_data_order(&sft->data, run->config, run->position.epoch, sft->order, err);
     if (status != STATUS_OK) return status;
-    struct stream_settings settings =
-        stream_of(sft, &sft->data.train, sft->run.config->per_device_train_batch_size);
-    sft->stream =
-        stream_start(&settings, sft->order, sft->data.train.group_count, sft->run.position.batch, err);
+    int64_t groups =
+        keep_own(sft, sft->order, sft->data.train.group_count, batch, run->position.batch, &done);
+    struct stream_settings settings = stream_of(sft, &sft->data.train, batch);
+    sft->stream = stream_start(&settings, sft->order, groups, done, err);
     return sft->stream ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -112,13 +135,13 @@ static void end_epoch_if_done(struct sft *sft) {
 static enum status accumulate(struct sft *sft, struct run_step *step, struct pending *pending,
                               struct error *err) {
     int64_t left = sft->run.batches - sft->run.position.batch;
-    int64_t wanted = sft->run.config->gradient_accumulation_steps;
+    int64_t wanted = train_step_batches(sft->run.config);
     if (left < wanted) wanted = left;
     for (int64_t i = 0; i < wanted; i++) {
         struct micro_batch *batch;
+        if (!is_own(sft, sft->run.position.batch++)) continue;
         enum status status = stream_next(sft->stream, &batch, err);
         if (status != STATUS_OK) return status;
-        sft->run.position.batch++;
         status = note_skips(sft, sft->data.train.dataset, batch, err);
         if (status == STATUS_OK && pending->tokens > 0 && pending->tokens + batch->tokens > PASS_TOKENS)
             status = pending_run(pending, sft->run.runner, true, &step->loss, err);
@@ -154,7 +177,8 @@ enum status sft_evaluate(void *context, struct run_evaluation *evaluation, struc
     int64_t *order = memory_new((size_t)set->group_count, sizeof *order, "an evaluation", err);
     if (!order) return STATUS_FAILED;
     for (int64_t i = 0; i < set->group_count; i++) order[i] = i;
-    struct stream *stream = stream_start(&settings, order, set->group_count, 0, err);
+    int64_t none, own = keep_own(sft, order, set->group_count, settings.batch, 0, &none);
+    struct stream *stream = stream_start(&settings, order, own, 0, err);
     struct pending pending = {0};
     enum status status = stream ? STATUS_OK : STATUS_FAILED;
     double loss = 0;
@@ -175,10 +199,14 @@ enum status sft_evaluate(void *context, struct run_evaluation *evaluation, struc
         evaluation->samples += count;
         evaluation->batches++;
     }
-    evaluation->values[evaluation->count++] =
-        (struct log_value){"eval_loss", loss / (double)evaluation->samples};
     pending_free(&pending);
     stream_stop(stream);
     free(order);
+    status = communicator_agree(sft->run.config->processes, status, err);
+    double sums[] = {loss, (double)evaluation->samples, (double)evaluation->batches};
+    if (status == STATUS_OK) status = communicator_sum_values(sft->run.config->processes, sums, 3, err);
+    evaluation->samples = (int64_t)sums[1];
+    evaluation->batches = (int64_t)sums[2];
+    evaluation->values[evaluation->count++] = (struct log_value){"eval_loss", sums[0] / sums[1]};
     return status;
 }

@@ -1,0 +1,295 @@
+#include "train/communicator.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "train/transport.h"
+
+/* What goes over the wire at once, for each process: bounds the memory, and is large enough to be fast. */
+enum { BLOCK_ELEMENTS = 1 << 19 };
+
+struct communicator {
+    int rank, size;
+    bool agreed;            /* on a failure */
+    float *sent, *received; /* [size, BLOCK_ELEMENTS]; NULL until they are needed */
+};
+
+/* Whether a launcher that speaks MPI's language (mpirun, mpiexec, srun with PMI) started several processes.
+ */
+static bool started_by_mpi(void) {
+    static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const char *size = getenv(sizes[i]);
+        if (size && atoi(size) > 1) return true;
+    }
+    /* srun --mpi=pmix tells the number of its tasks in a variable of SLURM's own. */
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    return getenv("PMIX_RANK") && tasks && atoi(tasks) > 1;
+}
+
+enum status communicator_open(struct communicator **communicator, struct error *err) {
+    *communicator = NULL;
+    if (!started_by_mpi()) return STATUS_OK;
+    struct communicator *c = memory_new(1, sizeof *c, "the communicator", err);
+    if (!c) return STATUS_FAILED;
+    enum status status = transport_open(&c->rank, &c->size, err);
+    if (status == STATUS_OK)
+        *communicator = c;
+    else
+        free(c);
+    return status;
+}
+
+int communicator_rank(const struct communicator *communicator) {
+    return communicator ? communicator->rank : 0;
+}
+
+int communicator_size(const struct communicator *communicator) {
+    return communicator ? communicator->size : 1;
+}
+
+void communicator_close(struct communicator *communicator, enum status status) {
+    if (!communicator) return;
+    if (communicator->size > 1 && status != STATUS_OK && !communicator->agreed) transport_abort(status);
+    transport_close();
+    free(communicator->sent);
+    free(communicator->received);
+    free(communicator);
+}
+
+/* ---- Agreement --------------------------------------------------------------------------------------- */
+
+/* What each process has to say. */
+struct verdict {
+    int32_t status;
+    char message[ERROR_MESSAGE_SIZE];
+};
+
+static void verdict_fill(struct verdict *verdict, const struct communicator *c, enum status status,
+                         const struct error *err) {
+    *verdict = (struct verdict){.status = status};
+    if (status == STATUS_OK) return;
+    char host[64] = "";
+    struct error told = *err;
+    gethostname(host, sizeof host - 1);
+    error_prefix(&told, "process %d on %s", c->rank, host);
+    memcpy(verdict->message, told.message, sizeof verdict->message);
+}
+
+enum status communicator_agree(struct communicator *communicator, enum status status, struct error *err) {
+    if (communicator_size(communicator) == 1) return status;
+    struct verdict own, *all = memory_new((size_t)communicator->size, sizeof *all, "an agreement", err);
+    if (!all) return STATUS_FAILED;
+    verdict_fill(&own, communicator, status, err);
+    enum status result = transport_gather(all, &own, sizeof own, err);
+    for (int r = 0; result == STATUS_OK && r < communicator->size; r++) {
+        if (all[r].status == STATUS_OK) continue;
+        result = (enum status)all[r].status;
+        memcpy(err->message, all[r].message, sizeof err->message);
+        communicator->agreed = true;
+    }
+    free(all);
+    return result;
+}
+
+bool communicator_tells(const struct communicator *communicator) {
+    return communicator_rank(communicator) == 0 || !communicator->agreed;
+}
+
+/* The first key whose values differ, or that one of them lacks; NULL: none. */
+static const char *difference(const json_t *a, const json_t *b) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)a, key, value) if (!json_equal(value, json_object_get(b, key))) return key;
+    json_object_foreach((json_t *)b, key, value) if (!json_object_get(a, key)) return key;
+    return NULL;
+}
+
+static void append_value(struct text *text, const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    if (value)
+        json_append(text, value, false);
+    else
+        text_append_string(text, "nothing");
+}
+
+/* Says how this process's object differs from that of process 0. */
+static enum status compare_with_first(const char *what, const json_t *first, const json_t *own,
+                                      struct error *err) {
+    const char *key = difference(first, own);
+    if (!key) return STATUS_OK;
+    struct text text = {0};
+    text_format(&text, "%s differ: '%s' is ", what, key);
+    append_value(&text, own, key);
+    text_append_string(&text, " here and ");
+    append_value(&text, first, key);
+    text_append_string(&text, " in process 0");
+    enum status status = text_check(&text, what, err);
+    if (status == STATUS_OK) status = error_usage(err, "%s", text.data);
+    text_free(&text);
+    return status;
+}
+
+enum status communicator_compare(struct communicator *communicator, const char *what, const json_t *object,
+                                 struct error *err) {
+    if (communicator_size(communicator) == 1) return STATUS_OK;
+    char *text = communicator->rank == 0 ? json_dumps(object, 0) : NULL;
+    size_t length = text ? strlen(text) + 1 : 0;
+    enum status status = STATUS_OK;
+    if (communicator->rank == 0 && !text) status = error_set(err, "out of memory for %s", what);
+    status = communicator_agree(communicator, status, err);
+    if (status == STATUS_OK) status = transport_broadcast(&length, sizeof length, err);
+    if (status == STATUS_OK && communicator->rank != 0) {
+        text = memory_new(length, 1, what, err);
+        if (!text) status = STATUS_FAILED;
+    }
+    status = communicator_agree(communicator, status, err);
+    if (status == STATUS_OK) status = transport_broadcast(text, length, err);
+    if (status == STATUS_OK) {
+        json_t *first = json_read_text(text, length - 1, what, err);
+        status = first ? compare_with_first(what, first, object, err) : STATUS_FAILED;
+        json_decref(first);
+    }
+    free(text);
+    return communicator_agree(communicator, status, err);
+}
+
+/* ---- Numbers ----------------------------------------------------------------------------------------- */
+
+enum status communicator_sum_values(struct communicator *communicator, double *values, int count,
+                                    struct error *err) {
+    if (communicator_size(communicator) == 1) return STATUS_OK;
+    const size_t bytes = (size_t)count * sizeof *values;
+    double *all = memory_new((size_t)communicator->size, bytes, "sums over the processes", err);
+    enum status status = all ? transport_gather(all, values, bytes, err) : STATUS_FAILED;
+    for (int i = 0; status == STATUS_OK && i < count; i++) {
+        values[i] = 0;
+        for (int r = 0; r < communicator->size; r++) values[i] += all[r * count + i];
+    }
+    free(all);
+    return status;
+}
+
+/* The texts, padded to one length, cut out of one buffer. */
+static char **cut_texts(const char *all, int count, size_t length, struct error *err) {
+    char **texts = memory_new((size_t)count, sizeof *texts, "texts of the processes", err);
+    for (int r = 0; texts && r < count; r++) {
+        const char *text = all + (size_t)r * length;
+        texts[r] = memory_text(text, strlen(text), "texts of the processes", err);
+        if (texts[r]) continue;
+        while (r > 0) free(texts[--r]);
+        free(texts);
+        return NULL;
+    }
+    return texts;
+}
+
+char **communicator_share(struct communicator *communicator, const char *text, struct error *err) {
+    int size = communicator_size(communicator);
+    if (size == 1) return cut_texts(text, 1, 0, err);
+    uint64_t own = strlen(text) + 1, longest = 0;
+    uint64_t *lengths = memory_new((size_t)size, sizeof *lengths, "texts of the processes", err);
+    enum status status = lengths ? transport_gather(lengths, &own, sizeof own, err) : STATUS_FAILED;
+    for (int r = 0; status == STATUS_OK && r < size; r++)
+        if (lengths[r] > longest) longest = lengths[r];
+    free(lengths);
+    char *padded = NULL, *all = NULL, **texts = NULL;
+    if (status == STATUS_OK && (padded = memory_new(longest, 1, "texts of the processes", err)) &&
+        (all = memory_new((size_t)size, longest, "texts of the processes", err))) {
+        memcpy(padded, text, own);
+        if (transport_gather(all, padded, longest, err) == STATUS_OK)
+            texts = cut_texts(all, size, longest, err);
+    }
+    free(padded);
+    free(all);
+    return texts;
+}
+
+/* The part of `elements` whose sums a process makes. */
+struct shard {
+    int64_t first, count;
+};
+
+static struct shard shard_of(const struct communicator *communicator, int64_t elements, int rank) {
+    const int64_t size = communicator->size, each = elements / size, more = elements % size;
+    return (struct shard){.first = each * rank + (rank < more ? rank : more),
+                          .count = each + (rank < more ? 1 : 0)};
+}
+
+/* Block `number` of a process's shard: what is exchanged at once. */
+static struct shard block_of(const struct communicator *c, int64_t elements, int rank, int64_t number) {
+    struct shard shard = shard_of(c, elements, rank);
+    int64_t before = number * BLOCK_ELEMENTS;
+    int64_t left = shard.count > before ? shard.count - before : 0;
+    return (struct shard){shard.first + before, left < BLOCK_ELEMENTS ? left : BLOCK_ELEMENTS};
+}
+
+/* How far apart the processes' blocks lie in the buffers: the first process has the largest. */
+static int64_t block_pitch(const struct communicator *c, int64_t elements, int64_t number) {
+    return block_of(c, elements, 0, number).count;
+}
+
+static int64_t block_count(const struct communicator *c, int64_t elements) {
+    return (shard_of(c, elements, 0).count + BLOCK_ELEMENTS - 1) / BLOCK_ELEMENTS;
+}
+
+static enum status make_room(struct communicator *c, struct error *err) {
+    const char *what = "an exchange between processes";
+    if (!c->sent) c->sent = memory_new((size_t)c->size, BLOCK_ELEMENTS * sizeof *c->sent, what, err);
+    if (!c->sent) return STATUS_FAILED;
+    if (!c->received)
+        c->received = memory_new((size_t)c->size, BLOCK_ELEMENTS * sizeof *c->received, what, err);
+    return c->received ? STATUS_OK : STATUS_FAILED;
+}
+
+/* The elements of a block as a tensor. */
+static struct tensor part_of(struct tensor x, struct shard block) {
+    return tensor_cols(tensor_reshape(x, 1, x.rows * x.cols), block.first, block.count);
+}
+
+/* This process's own block of the sums, in `received`: the processes' values in the order of the ranks. */
+static enum status sum_block(struct communicator *c, struct device *device, struct tensor x, int64_t number,
+                             struct error *err) {
+    const int64_t elements = x.rows * x.cols, pitch = block_pitch(c, elements, number);
+    for (int r = 0; r < c->size; r++) {
+        struct shard block = block_of(c, elements, r, number);
+        if (block.count > 0 && device_read(device, c->sent + r * pitch, part_of(x, block), err) != STATUS_OK)
+            return STATUS_FAILED;
+    }
+    if (transport_exchange(c->received, c->sent, (size_t)pitch * sizeof(float), err) != STATUS_OK)
+        return STATUS_FAILED;
+    const int64_t count = block_of(c, elements, c->rank, number).count;
+    for (int r = 1; r < c->size; r++)
+        for (int64_t i = 0; i < count; i++) c->received[i] += c->received[r * pitch + i];
+    return STATUS_OK;
+}
+
+/* Gives everybody the sums that `received` begins with, and puts them in the tensor. */
+static enum status spread_block(struct communicator *c, struct device *device, struct tensor x,
+                                int64_t number, struct error *err) {
+    const int64_t elements = x.rows * x.cols, pitch = block_pitch(c, elements, number);
+    if (transport_gather(c->sent, c->received, (size_t)pitch * sizeof(float), err) != STATUS_OK)
+        return STATUS_FAILED;
+    for (int r = 0; r < c->size; r++) {
+        struct shard block = block_of(c, elements, r, number);
+        if (block.count > 0) device_write(device, part_of(x, block), c->sent + r * pitch);
+    }
+    return STATUS_OK;
+}
+
+enum status communicator_sum(struct communicator *communicator, struct device *device, struct tensor x,
+                             struct error *err) {
+    const int64_t elements = x.rows * x.cols;
+    if (communicator_size(communicator) == 1 || elements == 0) return STATUS_OK;
+    if (make_room(communicator, err) != STATUS_OK) return STATUS_FAILED;
+    for (int64_t number = 0; number < block_count(communicator, elements); number++)
+        if (sum_block(communicator, device, x, number, err) != STATUS_OK ||
+            spread_block(communicator, device, x, number, err) != STATUS_OK)
+            return STATUS_FAILED;
+    return STATUS_OK;
+}
