@@ -71,6 +71,13 @@ static void plain_lines_elsewhere(void **unused) {
     fclose(file);
 }
 
+/* The time that the progress line sees. */
+static double now = 1000;
+double __wrap_clock_seconds(void);
+double __wrap_clock_seconds(void) {
+    return now;
+}
+
 static void one_line_on_a_terminal(void **unused) {
     (void)unused;
     enum { COLUMNS = 40 };
@@ -81,16 +88,20 @@ static void one_line_on_a_terminal(void **unused) {
     FILE *file = fdopen(writer, "w");
     struct progress *progress = progress_new(file, false, &err);
     progress_show(progress, "step", 1, 2, fields, FIELDS, false);
+    now += 0.09;
     progress_show(progress, "step", 1, 2, fields, FIELDS, false); /* too soon */
     progress_message(progress, "saved");
-    progress_show(progress, "step", 2, 2, fields, FIELDS, false);
+    now += 0.02;
+    progress_show(progress, "step", 1, 2, fields, 1, false);
+    progress_show(progress, "step", 2, 2, fields, FIELDS, false); /* the end is shown at once */
     progress_free(progress);
 
     char text[500] = {0};
     assert_true(read(reader, text, sizeof text - 1) > 0);
-    assert_string_equal(text,
-                        "step 1/2  50%  epoch 0.42  loss 1.2346\r\033[Ksaved\r\nstep 1/2  50%  epoch 0.42  "
-                        "loss 1.2346\r\033[Kstep 2/2  100%  epoch 0.42  loss 1.2346\r\n");
+    assert_string_equal(
+        text,
+        "step 1/2  50%  epoch 0.42  loss 1.2346\r\033[Ksaved\r\nstep 1/2  50%  epoch 0.42  "
+        "loss 1.2346\r\033[Kstep 1/2  50%  epoch 0.42\r\033[Kstep 2/2  100%  epoch 0.42  loss 1.2346\r\n");
     fclose(file);
     close(reader);
 }
