@@ -58,7 +58,8 @@ static const char next_words[] = "and|because|since|as|due|with|but|while|for|gi
 static const char unit_words[] = "points|point|stars|star|分|星|点";
 static const char none_words[] = "n/a|none|null|unknown|unclear|无";
 static const char truth_words[] =
-    "ground truth|groundtruth|gt|gold score|human score|reference score|真实分数|真实得分|标准答案";
+    "ground truth|groundtruth|gt|gold score|human score|human scores|reference score|reference scores|"
+    "annotated scores|真实分数|真实得分|真实评分|标准答案|参考答案|人工评分";
 static const char own_words[] = "my|i|final|predicted|prediction|answer|output";
 static const char whole_words[] = "overall|total|average|mean|sum|总分|总体|综合|平均|整体";
 static const char think_tags[] = "think|thinking|thought|reasoning";

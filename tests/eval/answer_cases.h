@@ -284,6 +284,18 @@ static const struct answer_case answer_cases[] = {
     {THINK "视觉质量（清晰度、流畅度）：4\n文本与视频的一致性（忠于提示）：3\n物理与常识一致性（自然）：5", 4,
      3, 5},
 
+    {"<think>\n清晰。视觉质量：1，文本对齐：1，物理一致性：1。\n</think>\n(1) 视觉质量：4\n(2) "
+     "文本对齐：3\n(3) 物理",
+     4, 3, 0},
+    {"<think>\n画面清晰，视觉质量：4，文本对齐：3", 0, 0, 0},
+    {"<think>\n画面清晰。\n</think>\n这段视频很好看，物体没有变形。", 0, 0, 0},
+    {THINK "真实评分：视觉质量：1；文本对齐：1；物理一致性：1\n视觉质量：4\n文本对齐：3\n物理一致性：5", 4, 3,
+     5},
+    {"<think>标准答案是视觉质量：1，文本对齐：1，物理一致性：1。</"
+     "think>\n视觉质量：4，文本对齐：3，物理一致性：5",
+     4, 3, 5},
+    {"<think>...</think>\n参考答案：视觉质量 1，文本对齐 1，物理一致性 1", 0, 0, 0},
+
     /* ---- Answer blocks ----------------------------------------------------------------------------- */
     {THINK
      "<answer>visual quality: 4; text-to-video alignment: 3; physical/common-sense consistency: 5</answer>",
@@ -449,6 +461,30 @@ static const struct answer_case answer_cases[] = {
     {"visual quality: 1\ntext alignment: 1\nphysical consistency: 1\nOn second thought:\n" TRAINED, 4, 3, 5},
     {TRAINED "\nNote that the visual quality: 5 would need a sharper picture.", 4, 3, 5},
     {TRAINED "\n(1) visual quality: 1\n(2) text-to-video ali", 4, 3, 5},
+
+    {"\n<think>\nmulti-dimensional analysis:\nSharp frames.\n\nGround-truth scores:\nDim-1 Visual Quality: "
+     "1\nDim-2 "
+     "Text-to-Video Alignment: 1\nDim-3 Physical Consistency: 1\n\n</think>\n\n" TRAINED,
+     4, 3, 5},
+    {"\n<think>\nmulti-dimensional analysis:\\nSharp frames.\\n\\nVisual Quality: 1\\nAlignment: "
+     "1\\nPhysics: "
+     "1\n</think>\n\n" TRAINED,
+     4, 3, 5},
+    {"<think>a\n\nGround-truth scores to align with: Visual Quality = 1, Text-to-Video Alignment = 1, "
+     "Physical "
+     "Consistency = 1.\n</think>\n\n" TRAINED,
+     4, 3, 5},
+    {"<think>a\n\nFinal Scoring:\nVisual Quality: 1\nText-to-Video Alignment: 1\nPhysical Consistency: "
+     "1\n</think>\n\n(1) visual quality: 4\n(2) text-to-v",
+     4, 0, 0},
+    {"<think>a</think>\n\nAnnotated scores: visual quality 1, text alignment 1, physical consistency "
+     "1\n" TRAINED,
+     4, 3, 5},
+    {"<think>a</think>\n\nAnnotated scores: visual quality 1, text alignment 1, physical consistency 1\n", 0,
+     0, 0},
+    {"<think>a</think>\n人工评分：视觉质量：1，文本对齐：1，物理一致性：1", 0, 0, 0},
+    {"<think>a</think>\n\nReference scores: visual quality: 1, text alignment: 1, physical consistency: 1\n",
+     0, 0, 0},
 
     /* ---- Cut off ----------------------------------------------------------------------------------- */
     {"<think>\nThe frames show a cat. Visual quality: 3 of the frames are bl", 0, 0, 0},

@@ -69,6 +69,8 @@ run "golden losses of GRPO" "$python" "$here/grpo_math.py" --check
 run "golden training runs" "$python" "$here/sft.py" --check
 run "vs2-train beside transformers' Trainer" "$python" "$here/sft.py" --vs2-train "$build/vs2-train" \
   --case published --case tied-open --case batches --case vision-only
+run "golden values of metrics" "$python" "$here/metrics.py" --check
+run "metrics of random files" "$python" "$here/metrics.py" live "$build/vs2-eval"
 run "golden values of scoring" "$python" "$here/score.py" --check
 run "logs and checkpoints of training" "$python" "$here/outputs.py" live "$build"
 run "tokenizer" "$python" "$here/tokenizer.py" live "$build/tests/tokenizer_driver"
