@@ -66,5 +66,6 @@ struct backend {
 
 extern const struct backend backend_cpu;
 extern const struct backend backend_guard;
+extern const struct backend backend_emulated; /* tests/emulator; linked to tests alone */
 
 #endif

@@ -15,7 +15,7 @@ enum { SFT = 1u << TRAIN_STAGE_SFT, EVERY_STAGE = SFT | 1u << TRAIN_STAGE_GRPO }
 
 const char *const config_stage_names[] = {"sft", "grpo", NULL};             /* enum train_stage */
 static const char *const strategy_names[] = {"no", "steps", "epoch", NULL}; /* enum train_strategy */
-const char *const config_device_names[] = {"auto", "cpu", "cuda", "guard", NULL};
+const char *const config_device_names[] = {"auto", "cpu", "cuda", "guard", "emulated", NULL};
 static const char *const save_dtype_names[] = {"auto", "bf16", "f32", NULL}; /* enum config_save_dtype */
 
 static const struct config_key model_keys[] = {

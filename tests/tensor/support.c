@@ -9,7 +9,7 @@
 
 void bench_open(struct bench *bench, const char *kind) {
     struct error err = {""};
-    if (device_open(kind, &bench->device, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (device_open(test_device(kind), &bench->device, &err) != STATUS_OK) fail_msg("%s", err.message);
     arena_init(&bench->arena, &bench->device, 1 << 20);
 }
 
@@ -21,7 +21,7 @@ void bench_close(struct bench *bench) {
 void on_every_device(void (*test)(struct bench *bench)) {
     static const char *const sets[] = {"generic", "avx2", "avx512", "avx512bf16"};
     struct bench bench;
-    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+    for (size_t i = 0; on_own_device() && i < sizeof sets / sizeof sets[0]; i++) {
         setenv("VS2_CPU_ISA", sets[i], 1);
         struct error err;
         if (device_open("cpu", &bench.device, &err) == STATUS_OK) {

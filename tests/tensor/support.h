@@ -11,8 +11,9 @@
 
 #include "tensor/arena.h"
 #include "tensor/ops.h"
+#include "tests/device.h"
 
-/* Opens a device and an arena; the test fails when it cannot. */
+/* Opens a device and an arena; the test fails when it cannot. The device is that of test_device(kind). */
 struct bench {
     struct device device;
     struct arena arena;
@@ -21,7 +22,7 @@ void bench_open(struct bench *bench, const char *kind);
 void bench_close(struct bench *bench);
 
 /* Runs the test on the CPU with each instruction set that this machine has (VS2_CPU_ISA), and on the guard
- * device. */
+ * device; or on the device that tests/device.h names alone. */
 void on_every_device(void (*test)(struct bench *bench));
 
 /* Values of a tensor on the host, as doubles, contiguous; free() the result. */

@@ -344,6 +344,7 @@ static void decoding_alone_and_together_is_the_same(void **state) {
 
 static void threads_change_nothing(void **state) {
     (void)state;
+    if (!on_own_device()) skip();
     int threads = omp_get_max_threads();
     struct bench bench;
     bench_open(&bench, "cpu");
@@ -430,6 +431,7 @@ void *__wrap_calloc(size_t count, size_t size) {
 /* Every allocation in turn fails: the device has failed, and nothing is lost or written. */
 static void without_memory_the_device_fails(void **state) {
     (void)state;
+    if (!on_own_device()) skip();
     int threads = omp_get_max_threads(), failed = 0;
     omp_set_num_threads(8); /* chunks are spread over threads: that needs the most allocations */
     for (int n = 1;; n++) {

@@ -276,6 +276,7 @@ static void differences(void **state) {
 
 static void threads_change_nothing(void **state) {
     (void)state;
+    if (!on_own_device()) skip();
     int threads = omp_get_max_threads();
     struct problem p = {.heads = 4, .kv_heads = 1, .head_dim = 12, .size = 2, .queries = 520, .keys = 520};
     p.segments[p.count++] = (struct attention_segment){0, 300, 0, 0, 0, 300, true};
@@ -343,6 +344,7 @@ void *__wrap_calloc(size_t count, size_t size) {
 /* Every allocation in turn fails: the device has failed, and nothing is lost. */
 static void without_memory_the_device_fails(void **state) {
     (void)state;
+    if (!on_own_device()) skip();
     struct problem p = {.heads = 2, .kv_heads = 1, .head_dim = 8, .size = 1, .queries = 3, .keys = 4};
     p.segments[p.count++] = (struct attention_segment){0, 3, 0, 0, 0, 4, true};
     int failed = 0;

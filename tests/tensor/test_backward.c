@@ -384,6 +384,7 @@ static void differences(void **state) {
 
 static void threads_change_nothing(void **state) {
     (void)state;
+    if (!on_own_device()) skip();
     enum { TOKENS = 999, WIDTH = 700 };
     int threads = omp_get_max_threads();
     struct bench bench;

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "model/parameters.h"
 #include "tensor/ops.h"
+#include "tests/device.h"
 #include "tests/model/projections.h"
 
 enum { WORDS = 64, WORD = 512 };
@@ -239,7 +240,7 @@ static void check_case(const char *name, const char *device, const struct bounds
     say(words, "disable_shuffling=true");
     say(words, "save_strategy=no");
     say(words, "save_dtype=f32");
-    say(words, "device=%s", device);
+    say(words, "device=%s", test_device(device));
     run(words);
     json_t *ours = read_log(name);
     check_steps(ours, json_object_get(expected, "steps"), bounds);

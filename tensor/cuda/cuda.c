@@ -1,0 +1,188 @@
+/* A GPU as a device: opening it, its memory, and the table of operations. */
+#include "tensor/cuda/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "tensor/cuda/attention_plan.h"
+
+/* tests/emulator builds these sources once more, as a device of another name. */
+#ifdef VS2_EMULATED
+#define DEVICE_NAME    "emulated"
+#define DEVICE_BACKEND backend_emulated
+#else
+#define DEVICE_NAME    "cuda"
+#define DEVICE_BACKEND backend_cuda
+#endif
+
+bool cuda_check(struct device *device, cudaError_t error, const char *what) {
+    if (error == cudaSuccess) return true;
+    device_fail(device, "%s: %s", what, cudaGetErrorString(error));
+    return false;
+}
+
+static enum status open_failed(struct error *err, cudaError_t error, const char *what) {
+    return error_set(err, "device " DEVICE_NAME ": %s: %s", what, cudaGetErrorString(error));
+}
+
+/* ---- Opening ----------------------------------------------------------------------------------------- */
+
+static void cuda_close(struct device *device) {
+    struct cuda_state *state = cuda_state(device);
+    if (state->stream) cudaStreamSynchronize(state->stream);
+    cuda_products_close(state->products);
+    attention_tables_free(state->tables);
+    cuda_staging_close(&state->staging);
+    cudaFree(state->workspace);
+    cudaFree(state->fault);
+    if (state->stream) cudaStreamDestroy(state->stream);
+    free(state);
+}
+
+static enum status memory_open(struct cuda_state *state, struct error *err) {
+    cudaError_t error = cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking);
+    if (error != cudaSuccess) return open_failed(err, error, "no stream");
+    error = cudaMalloc((void **)&state->fault, sizeof *state->fault);
+    if (error == cudaSuccess) error = cudaMemsetAsync(state->fault, 0, sizeof *state->fault, state->stream);
+    if (error != cudaSuccess) return open_failed(err, error, "no memory");
+    return STATUS_OK;
+}
+
+static enum status cuda_open(struct device *device, struct error *err) {
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    if (error != cudaSuccess || count == 0)
+        return error_usage(err, "device " DEVICE_NAME ": there is no GPU here (%s)",
+                           cudaGetErrorString(error));
+    error = cudaSetDevice(0);
+    if (error != cudaSuccess) return open_failed(err, error, "GPU 0");
+    struct cuda_state *state = memory_new(1, sizeof *state, "the " DEVICE_NAME " device", err);
+    if (!state) return STATUS_FAILED;
+    device->state = state;
+    enum status status = memory_open(state, err);
+    if (status == STATUS_OK) status = cuda_staging_open(&state->staging, err);
+    if (status == STATUS_OK) status = cuda_products_open(&state->products, err);
+    if (status == STATUS_OK) status = attention_tables_new(&state->tables, err);
+    if (status != STATUS_OK) cuda_close(device);
+    return status;
+}
+
+static void cuda_describe(const struct device *device, struct device_info *info) {
+    (void)device;
+    static struct cudaDeviceProp properties; /* large; the same at every call */
+    snprintf(info->name, sizeof info->name, "GPU");
+    if (cudaGetDeviceProperties(&properties, 0) == cudaSuccess)
+        snprintf(info->name, sizeof info->name, "%.96s (sm_%d%d)", properties.name, properties.major,
+                 properties.minor);
+    info->threads = 1;
+    info->native_bf16 = true; /* from sm_80 on, the oldest that is built for */
+}
+
+/* ---- Memory ------------------------------------------------------------------------------------------ */
+
+static void *cuda_allocate(struct device *device, size_t bytes) {
+    void *memory = NULL;
+    if (cudaMalloc(&memory, bytes) != cudaSuccess) return NULL;
+    if (cudaMemsetAsync(memory, 0, bytes, cuda_state(device)->stream) == cudaSuccess) return memory;
+    cudaFree(memory);
+    return NULL;
+}
+
+/* cudaFree waits for the work that may still use it. */
+static void cuda_release(struct device *device, void *memory) {
+    (void)device;
+    cudaFree(memory);
+}
+
+/* A copy: operations read weights over and over, which mapped host memory is too slow for. */
+static void *cuda_import(struct device *device, const void *host, size_t bytes) {
+    void *memory = NULL;
+    if (cudaMalloc(&memory, bytes ? bytes : 1) != cudaSuccess) return NULL;
+    cuda_write(device, memory, host, bytes);
+    return memory;
+}
+
+void *cuda_workspace(struct device *device, size_t bytes) {
+    struct cuda_state *state = cuda_state(device);
+    if (bytes <= state->workspace_bytes) return state->workspace;
+    cudaFree(state->workspace); /* after the operations that use it */
+    state->workspace = NULL;
+    state->workspace_bytes = 0;
+    if (cudaMalloc(&state->workspace, bytes) != cudaSuccess) {
+        device_fail(device, "out of memory for an operation (%zu bytes)", bytes);
+        return NULL;
+    }
+    state->workspace_bytes = bytes;
+    return state->workspace;
+}
+
+/* ---- Waiting ----------------------------------------------------------------------------------------- */
+
+static void fail_with(struct device *device, const struct cuda_fault *fault) {
+    static const struct {
+        const char *what;
+        bool indexed; /* the place is worth telling */
+    } kinds[FAULT_KINDS] = {
+        [FAULT_GATHER] = {"gather_rows: index", true},
+        [FAULT_SCATTER] = {"scatter_rows: index", true},
+        [FAULT_SCATTER_ADD] = {"scatter_add_rows: index", true},
+        [FAULT_AXIS] = {"rope_table: axis", false},
+        [FAULT_TARGET] = {"logprob_forward: target", false},
+        [FAULT_TARGET_BACKWARD] = {"logprob_backward: target", false},
+        [FAULT_WATCHED] = {"sample_tokens: watched token", false},
+    };
+    if (kinds[fault->kind].indexed)
+        device_fail(device, "%s %lld is %d, not in [%d, %lld)", kinds[fault->kind].what,
+                    (long long)fault->index, (int)fault->value, (int)fault->low, (long long)fault->limit);
+    else
+        device_fail(device, "%s %d, not in [%d, %lld)", kinds[fault->kind].what, (int)fault->value,
+                    (int)fault->low, (long long)fault->limit);
+}
+
+static void cuda_synchronize(struct device *device) {
+    struct cuda_fault fault = {0};
+    cuda_read(device, &fault, cuda_state(device)->fault, sizeof fault);
+    if (!device->failed && fault.kind != FAULT_NONE) fail_with(device, &fault);
+}
+
+const struct backend DEVICE_BACKEND = {
+    .name = DEVICE_NAME,
+    .open = cuda_open,
+    .close = cuda_close,
+    .describe = cuda_describe,
+    .measure = cuda_measure,
+    .allocate = cuda_allocate,
+    .release = cuda_release,
+    .import = cuda_import,
+    .unimport = cuda_release,
+    .write = cuda_write,
+    .read = cuda_read,
+    .synchronize = cuda_synchronize,
+    .convert = cuda_convert,
+    .gather_rows = cuda_gather_rows,
+    .scatter_rows = cuda_scatter_rows,
+    .scatter_add_rows = cuda_scatter_add_rows,
+    .add = cuda_add,
+    .clear = cuda_clear,
+    .matmul = cuda_matmul,
+    .rmsnorm_forward = cuda_rmsnorm_forward,
+    .add_rmsnorm_forward = cuda_add_rmsnorm_forward,
+    .rmsnorm_backward = cuda_rmsnorm_backward,
+    .swiglu_forward = cuda_swiglu_forward,
+    .swiglu_backward = cuda_swiglu_backward,
+    .gelu_forward = cuda_gelu_forward,
+    .gelu_backward = cuda_gelu_backward,
+    .rope_table = cuda_rope_table,
+    .rope_forward = cuda_rope_forward,
+    .attention_forward = cuda_attention_forward,
+    .attention_backward = cuda_attention_backward,
+    .logprob_forward = cuda_logprob_forward,
+    .logprob_backward = cuda_logprob_backward,
+    .reduce_sum = cuda_reduce_sum,
+    .reduce_sum_squares = cuda_reduce_sum_squares,
+    .sum_rows = cuda_sum_rows,
+    .adamw_step = cuda_adamw_step,
+    .sample_tokens = cuda_sample_tokens,
+};

@@ -1,0 +1,164 @@
+/* What the files of the CUDA backend share. Host code is C17 (.c), kernels with the few lines that launch
+ * them are .cu, in C style; both see this header.
+ *
+ * All work of a device is queued on one stream, copies too: memory that an arena hands out again is written
+ * only after the operations that still read it. The same sources compile for the test device "emulated"
+ * against tests/emulator. */
+#ifndef VS2_TENSOR_CUDA_CUDA_H
+#define VS2_TENSOR_CUDA_CUDA_H
+
+#include <assert.h>
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "tensor/backend.h"
+
+/* A value on the device that an operation cannot take. Kernels pass over it and note the first one found;
+ * cuda_synchronize makes it the device's failure. */
+enum cuda_fault_kind {
+    FAULT_NONE,
+    FAULT_GATHER,
+    FAULT_SCATTER,
+    FAULT_SCATTER_ADD,
+    FAULT_AXIS,
+    FAULT_TARGET,
+    FAULT_TARGET_BACKWARD,
+    FAULT_WATCHED,
+    FAULT_KINDS,
+};
+
+struct cuda_fault {
+    unsigned kind; /* enum cuda_fault_kind */
+    int32_t value; /* not in [low, limit) */
+    int32_t low;
+    int64_t index, limit;
+};
+
+/* Pinned memory in sections that are filled in turn; a section is used again when the copies out of it are
+ * done. */
+enum { STAGING_SECTIONS = 8, STAGING_BYTES = 1 << 20 };
+struct cuda_staging {
+    char *memory; /* STAGING_SECTIONS * STAGING_BYTES, and one section more that results land in */
+    cudaEvent_t copied[STAGING_SECTIONS];
+    int section;
+    size_t used; /* bytes of the current section */
+};
+
+struct cuda_products; /* matmul.c */
+
+struct cuda_state {
+    cudaStream_t stream;
+    struct cuda_staging staging;
+    struct cuda_fault *fault; /* on the device */
+    void *workspace;          /* of one operation; grows, is kept */
+    size_t workspace_bytes;
+    struct cuda_products *products;
+    struct attention_tables *tables; /* attention_plan.c */
+};
+
+static inline struct cuda_state *cuda_state(const struct device *device) {
+    return (struct cuda_state *)device->state;
+}
+
+/* False, and the device has failed, unless error is cudaSuccess. */
+bool cuda_check(struct device *device, cudaError_t error, const char *what);
+
+/* At least `bytes` of device memory, aligned to 256, until the next operation; NULL: the device has failed.
+ */
+void *cuda_workspace(struct device *device, size_t bytes);
+
+/* staging.c: copies through pinned memory. Writes have read the host memory when they return; reads wait. */
+enum status cuda_staging_open(struct cuda_staging *staging, struct error *err);
+void cuda_staging_close(struct cuda_staging *staging);
+void cuda_write(struct device *device, void *to, const void *from, size_t bytes);
+void cuda_read(struct device *device, void *to, const void *from, size_t bytes);
+
+/* matmul.c */
+enum status cuda_products_open(struct cuda_products **products, struct error *err);
+void cuda_products_close(struct cuda_products *products);
+void cuda_matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                 struct matmul_options options);
+
+/* product.cu: products of up to MATMUL_EXACT_ROWS rows, out[m] = a[m] b^T (+ bias) (+ out); and what is left
+ * to do of a product in f32 (or of none, all zeros): out = product (+ bias) (+ out), rounded. */
+void cuda_narrow_product(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                         struct matmul_options options);
+void cuda_finish_product(struct device *device, struct tensor out, struct tensor product,
+                         struct matmul_options options);
+
+/* peak.c */
+void cuda_measure(struct device *device, struct device_peak *peak);
+
+/* rows.cu */
+void cuda_convert(struct device *device, struct tensor out, struct tensor x);
+void cuda_gather_rows(struct device *device, struct tensor out, struct tensor table, struct tensor index);
+void cuda_scatter_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index);
+void cuda_scatter_add_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index);
+void cuda_add(struct device *device, struct tensor out, struct tensor x);
+void cuda_clear(struct device *device, struct tensor out);
+
+/* sums.cu */
+void cuda_reduce_sum(struct device *device, struct tensor out, struct tensor x);
+void cuda_reduce_sum_squares(struct device *device, struct tensor out, struct tensor x);
+void cuda_sum_rows(struct device *device, struct tensor out, struct tensor x);
+/* d_weight[c] += the sum over rows of d_out[r, c] * normal, with normal = x[r, c] * inverse_rms[r] rounded to
+ * x's type. */
+void cuda_norm_weight_gradient(struct device *device, struct tensor d_weight, struct tensor d_out,
+                               struct tensor x, struct tensor inverse_rms);
+
+/* norm.cu */
+void cuda_rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms,
+                          struct tensor x, struct tensor weight, float epsilon);
+void cuda_add_rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms,
+                              struct tensor residual, struct tensor x, struct tensor weight, float epsilon);
+void cuda_rmsnorm_backward(struct device *device, struct tensor d_x, struct tensor d_weight,
+                           struct tensor d_out, struct tensor x, struct tensor weight,
+                           struct tensor inverse_rms);
+
+/* activation.cu */
+void cuda_swiglu_forward(struct device *device, struct tensor out, struct tensor gate_up);
+void cuda_swiglu_backward(struct device *device, struct tensor d_gate_up, struct tensor d_out,
+                          struct tensor gate_up);
+void cuda_gelu_forward(struct device *device, struct tensor out, struct tensor x);
+void cuda_gelu_backward(struct device *device, struct tensor d_x, struct tensor d_out, struct tensor x);
+
+/* rope.cu */
+void cuda_rope_table(struct device *device, struct tensor cosine, struct tensor sine, struct tensor positions,
+                     struct tensor axis, struct tensor inverse_frequency);
+void cuda_rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine,
+                       int heads, bool inverse);
+
+/* attention.c */
+void cuda_attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
+                            struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                            int kv_heads, float scale);
+void cuda_attention_backward(struct device *device, struct tensor d_q, struct tensor d_k, struct tensor d_v,
+                             struct tensor d_out, struct tensor out, struct tensor log_sum, struct tensor q,
+                             struct tensor k, struct tensor v, struct attention_segments segments, int heads,
+                             int kv_heads, float scale);
+
+/* logprob.cu */
+void cuda_logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
+                          struct tensor entropy, struct tensor logits, struct tensor target, float scale);
+void cuda_logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
+                           struct tensor d_entropy, struct tensor logits, struct tensor log_sum,
+                           struct tensor entropy, struct tensor target, float scale);
+
+/* adamw.cu */
+void cuda_adamw_step(struct device *device, struct tensor weight, struct tensor first, struct tensor second,
+                     struct tensor gradient, struct tensor copy, struct adamw_options options);
+
+/* sample.cu */
+void cuda_sample_tokens(struct device *device, struct sample_arguments arguments);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,63 @@
+/* Copies between host and device through pinned memory, which the device reads and writes by itself. */
+#include <string.h>
+
+#include "tensor/cuda/cuda.h"
+
+enum status cuda_staging_open(struct cuda_staging *staging, struct error *err) {
+    cudaError_t error = cudaHostAlloc((void **)&staging->memory,
+                                      (size_t)(STAGING_SECTIONS + 1) * STAGING_BYTES, cudaHostAllocDefault);
+    for (int i = 0; i < STAGING_SECTIONS && error == cudaSuccess; i++)
+        error = cudaEventCreateWithFlags(&staging->copied[i], cudaEventDisableTiming);
+    if (error == cudaSuccess) return STATUS_OK;
+    return error_set(err, "out of memory for copies to the GPU (%s)", cudaGetErrorString(error));
+}
+
+void cuda_staging_close(struct cuda_staging *staging) {
+    for (int i = 0; i < STAGING_SECTIONS; i++)
+        if (staging->copied[i]) cudaEventDestroy(staging->copied[i]);
+    if (staging->memory) cudaFreeHost(staging->memory);
+}
+
+/* Room for `bytes`, at most a section: in the current one, or in the next when its copies are done. */
+static char *staging_room(struct device *device, size_t bytes) {
+    struct cuda_staging *staging = &cuda_state(device)->staging;
+    if (staging->used + bytes > STAGING_BYTES) {
+        if (!cuda_check(device,
+                        cudaEventRecord(staging->copied[staging->section], cuda_state(device)->stream),
+                        "writing to the GPU"))
+            return NULL;
+        staging->section = (staging->section + 1) % STAGING_SECTIONS;
+        staging->used = 0;
+        if (!cuda_check(device, cudaEventSynchronize(staging->copied[staging->section]),
+                        "writing to the GPU"))
+            return NULL;
+    }
+    char *room = staging->memory + (size_t)staging->section * STAGING_BYTES + staging->used;
+    staging->used += (bytes + 63) / 64 * 64;
+    return room;
+}
+
+void cuda_write(struct device *device, void *to, const void *from, size_t bytes) {
+    for (size_t done = 0, piece; done < bytes; done += piece) {
+        piece = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
+        char *room = staging_room(device, piece);
+        if (!room) return;
+        memcpy(room, (const char *)from + done, piece);
+        cudaError_t error = cudaMemcpyAsync((char *)to + done, room, piece, cudaMemcpyHostToDevice,
+                                            cuda_state(device)->stream);
+        if (!cuda_check(device, error, "writing to the GPU")) return;
+    }
+}
+
+void cuda_read(struct device *device, void *to, const void *from, size_t bytes) {
+    struct cuda_state *state = cuda_state(device);
+    char *landing = state->staging.memory + (size_t)STAGING_SECTIONS * STAGING_BYTES;
+    for (size_t done = 0, piece; done < bytes; done += piece) {
+        piece = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
+        cudaError_t error =
+            cudaMemcpyAsync(landing, (const char *)from + done, piece, cudaMemcpyDeviceToHost, state->stream);
+        if (error == cudaSuccess) error = cudaStreamSynchronize(state->stream);
+        if (!cuda_check(device, error, "reading from the GPU")) return;
+        memcpy((char *)to + done, landing, piece);
+    }
+}

@@ -1,0 +1,67 @@
+/* The emulator: a stand-in for a CUDA device, so that the sources of tensor/cuda run on a machine without
+ * one.
+ *
+ * include/ holds headers of CUDA's names that declare what tensor/cuda uses, no more; the same .cu files are
+ * compiled by the host's C++ compiler against them. A kernel's blocks run one after the other and its threads
+ * are fibers of one host thread (grid.c), so a run has one order and repeats to the bit. It is strict where a
+ * GPU is silent:
+ * - work is queued and runs when somebody waits for it, each stream as far as it is waited for: a missing
+ * event or synchronisation shows (runtime.c). There is no default stream;
+ * - device memory cannot be touched by the host outside queued work, and has closed pages around it;
+ * - a barrier that some threads of a block do not reach, a warp operation that some lanes of its mask do not
+ *   reach, and lanes that meet in different operations end the program with a line that names the place;
+ * - from one phase between barriers to the next the order of the threads turns round, so that a missing
+ * barrier gives wrong results;
+ * - shared memory holds NaN when a block begins;
+ * - vector loads of misaligned addresses trap (the build asks the compiler for that);
+ * - matrix products refuse what cuBLASLt is not documented to take (cublaslt.c).
+ * What it cannot show: speed, races through global memory, anything of the hardware's own. */
+#ifndef VS2_TESTS_EMULATOR_EMULATOR_H
+#define VS2_TESTS_EMULATOR_EMULATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cuda_runtime_api.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- For tests --------------------------------------------------------------------------------------- */
+
+/* Makes the n-th call from now on that can fail do so, with all after it until the next emulator_fail_call;
+ * n = 0: none fails. Returns how many calls were counted since the last. */
+int emulator_fail_call(int n);
+
+/* ---- For the headers: launching ---------------------------------------------------------------------- */
+
+/* A kernel with its arguments: `run` calls it once, as one thread. */
+typedef void emulator_body(const void *packed);
+cudaError_t emulator_launch(const void *kernel, emulator_body *run, const void *packed, size_t bytes,
+                            dim3 grid, dim3 block, size_t shared, cudaStream_t stream);
+
+/* ---- For the headers: what a thread sees -------------------------------------------------------------- */
+
+enum { EMULATOR_WARP = 32 };
+
+const uint3 *emulator_thread_index(void);
+const uint3 *emulator_block_index(void);
+const dim3 *emulator_block_size(void);
+const dim3 *emulator_grid_size(void);
+void *emulator_shared_memory(void);
+
+/* __syncthreads; __syncthreads_or: whether any thread votes yes. */
+bool emulator_barrier(bool vote, const char *file, int line);
+
+/* An operation of the lanes in `mask`: the last to come calls `combine` with the arguments of all (NULL for
+ * lanes outside the mask), which writes each lane's result into its argument. */
+typedef void emulator_combine(void *const lanes[EMULATOR_WARP]);
+void emulator_warp(emulator_combine *combine, unsigned mask, void *argument, const char *file, int line);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,77 @@
+/* Fibers: on x86-64 by hand, elsewhere through ucontext (which asks the kernel at every switch). */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "tests/emulator/machine.h"
+
+enum { STACK_BYTES = 128 << 10 };
+
+#if defined(__x86_64__)
+
+struct fiber {
+    void *inside, *outside; /* stack pointers of the one that waits */
+};
+
+/* Keeps the registers that a function keeps on the stack, stores its pointer in *from and goes on at `to`. */
+void emulator_switch(void **from, void *to);
+__asm__(".text\n"
+        ".globl emulator_switch\n"
+        ".hidden emulator_switch\n"
+        ".type emulator_switch, @function\n"
+        "emulator_switch:\n"
+        "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
+        "  movq %rsp, (%rdi)\n"
+        "  movq %rsi, %rsp\n"
+        "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
+        "  ret\n"
+        ".size emulator_switch, . - emulator_switch\n");
+
+static void fiber_prepare(struct fiber *fiber, char *stack, void (*run)(void)) {
+    void **top = (void **)(void *)(stack + STACK_BYTES);
+    *--top = NULL;                      /* what `run` would return to; aligns the stack as a call does */
+    *--top = __extension__(void *) run; /* what the first switch returns to */
+    for (int i = 0; i < 6; i++) *--top = NULL; /* its registers */
+    fiber->inside = top;
+}
+
+void fiber_enter(struct fiber *fiber) {
+    emulator_switch(&fiber->outside, fiber->inside);
+}
+
+void fiber_leave(struct fiber *fiber) {
+    emulator_switch(&fiber->inside, fiber->outside);
+}
+
+#else
+
+#include <ucontext.h>
+
+struct fiber {
+    ucontext_t inside, outside;
+};
+
+static void fiber_prepare(struct fiber *fiber, char *stack, void (*run)(void)) {
+    getcontext(&fiber->inside);
+    fiber->inside.uc_stack.ss_sp = stack;
+    fiber->inside.uc_stack.ss_size = STACK_BYTES;
+    makecontext(&fiber->inside, run, 0);
+}
+
+void fiber_enter(struct fiber *fiber) {
+    swapcontext(&fiber->outside, &fiber->inside);
+}
+
+void fiber_leave(struct fiber *fiber) {
+    swapcontext(&fiber->inside, &fiber->outside);
+}
+
+#endif
+
+struct fiber *fiber_new(void (*run)(void)) {
+    struct fiber *fiber = calloc(1, sizeof *fiber);
+    char *stack =
+        mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!fiber || stack == MAP_FAILED) machine_die("no memory for a thread's stack");
+    fiber_prepare(fiber, stack, run);
+    return fiber;
+}
