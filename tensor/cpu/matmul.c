@@ -43,7 +43,7 @@ static void matmul_narrow(struct device *device, struct tensor out, struct tenso
                           struct matmul_options options) {
     const struct gemm_kernels *gemm = cpu_kernels(device)->gemm;
     enum gemm_form form = gemm->form(a.dtype, b.dtype);
-    int64_t pitch = (b.cols + GEMM_PACK_MULTIPLE - 1) / GEMM_PACK_MULTIPLE * GEMM_PACK_MULTIPLE;
+    int64_t pitch = gemm_pitch(b.cols, form);
     float *packed = cpu_workspace(device, out.rows * pitch);
     if (!packed) return;
     bool threads = out.rows * out.cols * b.cols >= CPU_PARALLEL_ELEMENTS;

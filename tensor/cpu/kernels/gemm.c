@@ -65,6 +65,10 @@ static inline vector weights_half(const char *at, enum gemm_form form, int part)
 
 enum { MOST = 24 }; /* sums of a tile */
 
+/* Weights are asked for into the second-level cache this many bytes before they are read, line after line:
+ * it has far more requests under way than the first-level cache, and sees that they follow each other. */
+enum { AHEAD = 16384, LINE = 64 };
+
 /* One step of the depth: every sum of the tile grows by its rows' products. `packed` and `weights` are where
  * the step begins; packed_bytes and weights_bytes lie between two of their rows. */
 static inline __attribute__((always_inline)) void tile_step(vector sums[MOST], const char *packed,
@@ -103,10 +107,9 @@ static inline __attribute__((always_inline)) void tile(float *product, int64_t p
     for (int i = 0; i < m * n; i++) sums[i] = (vector){0};
 
     int64_t full = depth / STEP;
-    const char *row = (const char *)packed, *at = weights;
+    const char *row = (const char *)packed, *at = weights, *ahead = weights + AHEAD;
     for (int64_t k = 0; k < full; k++, row += packed_step, at += STEP * element) {
-        if (form != GEMM_F32)
-            for (int j = 0; j < n; j++) __builtin_prefetch(at + (j + n) * weights_bytes);
+        for (int j = 0; j < n * STEP * element / LINE; j++, ahead += LINE) __builtin_prefetch(ahead, 0, 2);
         tile_step(sums, row, packed_bytes, at, weights_bytes, form, m, n);
     }
     if (full * STEP < depth) {

@@ -8,8 +8,6 @@
 #include "tensor/cpu/kernels/isa.h"
 #include "tensor/tensor.h"
 
-enum { GEMM_PACK_MULTIPLE = 32 }; /* packed rows are padded to a multiple of this, with zeros */
-
 /* How rows and weights are multiplied. */
 enum gemm_form {
     GEMM_F32,   /* weights of f32 */
@@ -17,10 +15,17 @@ enum gemm_form {
     GEMM_PAIRS, /* both of bf16, on units that multiply pairs of them */
 };
 
+/* Floats from one packed row to the next: elements in steps of 32, and a cache line more, so that rows of a
+ * power of two do not all fall into the same places of the cache. */
+static inline int64_t gemm_pitch(int64_t depth, enum gemm_form form) {
+    int64_t elements = (depth + 31) / 32 * 32;
+    return (form == GEMM_PAIRS ? elements / 2 : elements) + 16;
+}
+
 struct gemm_kernels {
     /* The form for rows and weights of these types. */
     enum gemm_form (*form)(enum dtype rows, enum dtype weights);
-    /* Packs a row of f32 or bf16 for narrow(); `packed` has room for depth rounded up to GEMM_PACK_MULTIPLE.
+    /* Packs a row of f32 or bf16 for narrow(), zeros after its end; `packed` has room for gemm_pitch floats.
      */
     void (*pack)(float *packed, const void *row, enum dtype kind, int64_t depth, enum gemm_form form);
     /* product[m][n] = packed row m times row n of the weights (weights_stride in elements), for any number of
