@@ -19,10 +19,9 @@
 
 /* Short: its tokens are most of what a small model reads. Between "its text prompt:" and "Based on the video
  * content and the dimension definitions" stands the prompt, as in the published queries. */
-static const char query_template_text[] =
-    "Judge this AI video by its text prompt:\n{prompt}\nBased on the video content and the dimension "
-    "definitions, think, then score visual quality, text-to-video alignment and physical consistency from 1 "
-    "to 5.";
+static const char query_template_text[] = "Judge this video by its text prompt:\n{prompt}\nBased on the "
+                                          "video content and the dimension definitions, "
+                                          "give three scores from 1 to 5.";
 
 /* ---- Folders ----------------------------------------------------------------------------------------- */
 

@@ -164,7 +164,7 @@ static const struct {
     picture_function *spoil;
     double amounts[SYNTH_STRENGTHS];
 } pictures[] = {
-    {"blur", blur, {0, 0.018, 0.036, 0.062, 0.107}},
+    {"blur", blur, {0, 0.012, 0.024, 0.048, 0.095}},
     {"noise", grain, {0, 30, 70, 120, 200}},
     {"blocking", blocks, {0, 0.045, 0.09, 0.14, 0.21}},
     {"flicker", flicker, {0, 0.2, 0.4, 0.6, 0.85}},

@@ -82,10 +82,10 @@ static const struct {
     uint8_t dark[3], light[3];
     double cell_x, cell_y; /* the texture's grain, in pixels of a picture 180 high */
 } grounds[] = {
-    {"green grass", {66, 108, 58}, {104, 148, 86}, 5, 9},
-    {"yellow sand", {160, 140, 104}, {204, 184, 146}, 6, 6},
-    {"grey stone", {96, 98, 102}, {144, 146, 150}, 9, 7},
-    {"blue water", {66, 100, 128}, {108, 142, 172}, 12, 5},
+    {"green grass", {52, 78, 40}, {148, 176, 122}, 10, 16},
+    {"yellow sand", {104, 88, 48}, {190, 172, 132}, 12, 12},
+    {"grey stone", {64, 66, 70}, {166, 168, 172}, 18, 14},
+    {"blue water", {40, 72, 96}, {136, 166, 192}, 24, 10},
 };
 
 enum {

@@ -13,7 +13,7 @@
 #include "data/annotation.h"
 #include "data/synth_set.h"
 
-enum { WIDTH = 112, HEIGHT = 112, BYTES = WIDTH * HEIGHT * 3 };
+enum { WIDTH = 84, HEIGHT = 84, BYTES = WIDTH * HEIGHT * 3 };
 static const struct synth_format format = {.width = WIDTH, .height = HEIGHT, .frames = 16, .fps = 4};
 
 static struct synth_look look_of(int count, int color, int shape, int motion, int ground) {
