@@ -81,7 +81,7 @@ static enum status read_record(struct reader *reader, json_t *fields, struct err
     reader->record_line = reader->line;
     if (reader->at == reader->end) return STATUS_OK;
     while (more) {
-        json_t *field;
+        json_t *field = NULL;
         enum status status = read_field(reader, &field, &more, err);
         if (status != STATUS_OK) return status;
         if (json_array_append_new(fields, field) != 0) return fail(reader, "out of memory", err);

@@ -100,8 +100,8 @@ static enum status read_string(const struct row_reader *reader, const char *name
 /* The scores that the output says. */
 static enum status read_answer(const struct row_reader *reader, struct json_slice output,
                                struct result_row *row, struct error *err) {
-    char *text;
-    size_t length;
+    char *text = NULL;
+    size_t length = 0;
     struct answer answer;
     if (is_null(output)) return STATUS_OK;
     enum status status = read_string(reader, "output", output, &text, &length, err);

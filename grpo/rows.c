@@ -59,7 +59,7 @@ static enum status read_id(const json_t *object, struct grpo_row *row, struct er
 }
 
 static enum status read_medium(const json_t *object, struct grpo_row *row, struct error *err) {
-    const char *name = NULL;
+    const char *name = "";
     if (read_text(object, "data_type", NULL, &name, err) != STATUS_OK) return STATUS_FAILED;
     for (int i = 0; i <= MEDIUM_IMAGE; i++) {
         if (strcmp(name, media[i]) != 0) continue;
@@ -70,7 +70,7 @@ static enum status read_medium(const json_t *object, struct grpo_row *row, struc
 }
 
 static enum status read_kind(const json_t *object, struct grpo_row *row, struct error *err) {
-    const char *name = NULL;
+    const char *name = "";
     if (read_text(object, "problem_type", NULL, &name, err) != STATUS_OK) return STATUS_FAILED;
     row->kind = problem_find(name);
     if (row->kind) return STATUS_OK;

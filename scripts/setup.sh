@@ -3,7 +3,7 @@
 set -euo pipefail
 
 packages=(
-  gcc clang cmake ninja-build pkg-config git clang-format clang-tidy libomp-dev libclang-rt-dev
+  gcc g++ clang cmake ninja-build pkg-config git clang-format clang-tidy libomp-dev libclang-rt-dev
   libdnnl-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libwebp-dev
   libjpeg-dev libjansson-dev libyaml-dev libpcre2-dev libutf8proc-dev libcmocka-dev libopenmpi-dev openmpi-bin
 )
