@@ -22,7 +22,7 @@ static const struct benchmark table[] = {
         .title = "VideoScore-Bench-v2",
         .video = {"video_name"},
         .prompt = {"prompt"},
-        .truths = {{{"visual_score"}}, {{"t2v_score"}}, {{"phy_score"}}},
+        .truths = {{.fields = {"visual_score"}}, {.fields = {"t2v_score"}}, {.fields = {"phy_score"}}},
         .accuracy = true,
     },
     {
@@ -44,8 +44,10 @@ static const struct benchmark table[] = {
         .title = "T2VQA-DB",
         .video = {"video_name"},
         .prompt = {"prompt"},
-        .truths = {{{"quality_score"}}, {{"quality_score"}}, {{"quality_score"}}},
-        .overall = {{"quality_score"}},
+        .truths = {{.fields = {"quality_score"}},
+                   {.fields = {"quality_score"}},
+                   {.fields = {"quality_score"}}},
+        .overall = {.fields = {"quality_score"}},
         .pairs = {.videos = {"video1", "video2"},
                   .preferences = {[PAIR_OVERALL] = "preference"},
                   .first = "1",
@@ -59,10 +61,10 @@ static const struct benchmark table[] = {
         .title = "MJ-Bench-Video",
         .video = {"video_name"},
         .prompt = {"prompt", "caption"},
-        .truths = {{{"fineness"}, .levels = fineness},
-                   {{"alignment"}, .levels = three_grades},
-                   {{"consistency"}, .levels = three_grades}},
-        .overall = {{"total_score"}, .levels = three_grades},
+        .truths = {{.fields = {"fineness"}, .levels = fineness},
+                   {.fields = {"alignment"}, .levels = three_grades},
+                   {.fields = {"consistency"}, .levels = three_grades}},
+        .overall = {.fields = {"total_score"}, .levels = three_grades},
         .accuracy = true,
         .pairs = {.videos = {"video_0_path", "video_1_path"},
                   .preferences = {[PAIR_OVERALL] = "overall_preference"},
@@ -77,7 +79,8 @@ static const struct benchmark table[] = {
         .title = "VideoPhy2-test",
         .video = {"video_name", "video_url"},
         .prompt = {"prompt", "caption"},
-        .truths = {[DIMENSION_ALIGNMENT] = {{"semantic", "sa"}}, [DIMENSION_PHYSICAL] = {{"physical", "pc"}}},
+        .truths = {[DIMENSION_ALIGNMENT] = {.fields = {"semantic", "sa"}},
+                   [DIMENSION_PHYSICAL] = {.fields = {"physical", "pc"}}},
         .accuracy = true,
     },
     {
@@ -113,9 +116,9 @@ static const struct benchmark table[] = {
         .title = "AIGVE-Bench",
         .video = {"video_name"},
         .prompt = {"prompt"},
-        .truths = {{{"technical_quality", "element_quality", "action_quality"}, .mean = true},
-                   {{"element_presence", "action_presence"}, .mean = true},
-                   {{"physics"}, .levels = odd_grades}},
+        .truths = {{.fields = {"technical_quality", "element_quality", "action_quality"}, .mean = true},
+                   {.fields = {"element_presence", "action_presence"}, .mean = true},
+                   {.fields = {"physics"}, .levels = odd_grades}},
         .accuracy = true,
     },
     {
@@ -124,8 +127,8 @@ static const struct benchmark table[] = {
         .title = "VideoPhy-test",
         .video = {"video_name", "video_url"},
         .prompt = {"prompt", "caption"},
-        .truths = {[DIMENSION_ALIGNMENT] = {{"semantic", "sa"}, .levels = yes_or_no},
-                   [DIMENSION_PHYSICAL] = {{"physical", "pc"}, .levels = yes_or_no}},
+        .truths = {[DIMENSION_ALIGNMENT] = {.fields = {"semantic", "sa"}, .levels = yes_or_no},
+                   [DIMENSION_PHYSICAL] = {.fields = {"physical", "pc"}, .levels = yes_or_no}},
         .accuracy = true,
     },
     {
@@ -134,7 +137,7 @@ static const struct benchmark table[] = {
         .title = "TVGE",
         .video = {"video_name"},
         .prompt = {"prompt"},
-        .truths = {{{"video_quality_score"}}, {{"text_alignment_score"}}},
+        .truths = {{.fields = {"video_quality_score"}}, {.fields = {"text_alignment_score"}}},
         .pairs =
             {.videos = {"video1", "video2"},
              .preferences = {[PAIR_VISUAL] = "video_quality_pref", [PAIR_ALIGNMENT] = "text_alignment_pref"},
@@ -181,12 +184,13 @@ const struct benchmark *benchmark_find(const char *name, struct error *err) {
 }
 
 const struct benchmark *benchmark_any(void) {
-    static const struct benchmark any = {.name = "any",
-                                         .title = "any rows",
-                                         .video = {"video_name"},
-                                         .prompt = {"prompt"},
-                                         .truths = {{{"v_score_gt"}}, {{"t_score_gt"}}, {{"p_score_gt"}}},
-                                         .accuracy = true};
+    static const struct benchmark any = {
+        .name = "any",
+        .title = "any rows",
+        .video = {"video_name"},
+        .prompt = {"prompt"},
+        .truths = {{.fields = {"v_score_gt"}}, {.fields = {"t_score_gt"}}, {.fields = {"p_score_gt"}}},
+        .accuracy = true};
     return &any;
 }
 

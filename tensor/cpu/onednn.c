@@ -15,7 +15,8 @@ struct product_key {
     int64_t out_stride, a_stride, b_stride;
     int32_t out_type, type;
     int32_t transpose_a, transpose_b, accumulate;
-    int32_t bias, bias_type; /* whether there is one, and of what type */
+    int32_t bias;      /* whether there is one, */
+    int64_t bias_type; /* and of what type; so wide that nothing lies between the members */
 };
 
 struct product {
@@ -155,7 +156,7 @@ static struct product_key key_of(struct tensor out, struct tensor a, struct tens
     key.transpose_b = options.transpose_b;
     key.accumulate = options.accumulate;
     key.bias = options.bias.data != NULL;
-    if (key.bias) key.bias_type = (int32_t)options.bias.dtype;
+    if (key.bias) key.bias_type = options.bias.dtype;
     return key;
 }
 
