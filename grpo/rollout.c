@@ -117,7 +117,7 @@ static int64_t wanted_rows(const struct rollout *rollout, const struct rollout_p
         if (prompts[i].count > longest) longest = prompts[i].count;
         if (prompts[i].samples < fewest) fewest = prompts[i].samples;
     }
-    int64_t together = fewest > 0 ? (at_once + fewest - 1) / fewest + 1 : count;
+    int64_t together = fewest > 0 ? (at_once - 1) / fewest + 2 : count;
     if (together > count) together = count;
     return together * longest + at_once * rollout->settings.max_new_tokens;
 }
