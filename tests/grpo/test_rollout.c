@@ -276,7 +276,7 @@ static void weights_may_change_between_runs(void **state) {
 
 /* ---- Features ---------------------------------------------------------------------------------------- */
 
-static const char *const keys[PROMPTS][2] = {{"a", "b"}, {"c", "d"}, {"e", NULL}};
+static const char *const keys[PROMPTS][4] = {{"a", "b"}, {"c", "d"}, {"e"}};
 
 static void features_come_from_the_cache(void **state) {
     (void)state;
