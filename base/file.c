@@ -109,6 +109,10 @@ void file_map_read_ahead(const struct file_map *map) {
     if (map->data) madvise((void *)map->data, map->size, MADV_WILLNEED);
 }
 
+void file_map_drop(const struct file_map *map) {
+    if (map->data) madvise((void *)map->data, map->size, MADV_DONTNEED);
+}
+
 static enum status write_all(int fd, const char *data, size_t size) {
     while (size > 0) {
         ssize_t put = write(fd, data, size);

@@ -29,6 +29,9 @@ void file_unmap(struct file_map *map);
 /* Has the whole file read in the background, ahead of its use. */
 void file_map_read_ahead(const struct file_map *map);
 
+/* Lets its pages go: those that are looked at again are read again. */
+void file_map_drop(const struct file_map *map);
+
 /* Writes a file that appears whole or not at all: a temporary beside it, fsync, rename, fsync of the folder.
  */
 enum status file_write(const char *path, const void *data, size_t size, struct error *err);

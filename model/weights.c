@@ -373,6 +373,11 @@ enum status model_open(const char *name, struct device *device, enum dtype compu
     return model_open_exact(name, device, compute, NULL, NULL, model, err);
 }
 
+void model_drop_pages(const struct model *model) {
+    const struct safetensors *stored = &model->checkpoint->stored;
+    for (size_t i = 0; i < stored->file_count; i++) file_map_drop(&stored->files[i].map);
+}
+
 void model_close(struct model *model) {
     struct checkpoint *checkpoint = model->checkpoint;
     if (checkpoint) {

@@ -67,6 +67,10 @@ enum status model_open(const char *name, struct device *device, enum dtype compu
                        struct error *err);
 void model_close(struct model *model);
 
+/* Lets go of the checkpoint's pages in memory, after what was needed of them has been copied. Tensors that
+ * still lie in the files come back as they are looked at. */
+void model_drop_pages(const struct model *model);
+
 /* Says of a parameter (model/parameters.h) whether it is one of a kind. */
 struct parameter;
 typedef bool (*parameter_test)(const void *context, const struct parameter *parameter);

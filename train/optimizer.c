@@ -129,6 +129,7 @@ enum status optimizer_open(struct optimizer *optimizer, struct model *model, con
     optimizer->host_norms = memory_new(optimizer->count, sizeof *optimizer->host_norms, "norms", err);
     if (!optimizer->norms.data || !optimizer->host_norms) goto err;
     if (device_synchronize(model->device, err) != STATUS_OK) goto err;
+    model_drop_pages(model);
     return STATUS_OK;
 err:
     optimizer_close(optimizer);

@@ -160,6 +160,125 @@ static void draws_follow_their_keys(void **state) {
     close_fixture(&f);
 }
 
+/* ---- Frequencies ------------------------------------------------------------------------------------- */
+
+enum { VOCAB = 300, DRAWS = 6000 };
+
+/* What the model says of the first token after a prompt: log-probabilities of the whole vocabulary, at
+ * temperature 1, each as a completion of its own in a training pass. */
+static void read_vocabulary(struct fixture *f, int prompt, float *logprob) {
+    struct pass_completion completions[VOCAB];
+    int32_t tokens[VOCAB];
+    struct error err;
+    for (int i = 0; i < VOCAB; i++) {
+        tokens[i] = i;
+        completions[i] = (struct pass_completion){&tokens[i], 1};
+    }
+    const struct pass_group group = {.tokens = f->prompts[prompt].tokens,
+                                     .count = f->prompts[prompt].count,
+                                     .visuals = f->prompts[prompt].visuals,
+                                     .completions = completions,
+                                     .completion_count = VOCAB};
+    const struct pass_settings settings = {.model = &f->opened.model};
+    const struct pass_reading how = {.temperature = 1};
+    struct pass_runner *runner = pass_runner_new(&settings, &err);
+    if (pass_groups_read(runner, &group, 1, how, logprob, NULL, &err)) fail_msg("%s", err.message);
+    pass_runner_free(runner);
+}
+
+struct entry {
+    double weight;
+    int token;
+};
+
+static int falling(const void *a, const void *b) {
+    double x = ((const struct entry *)a)->weight, y = ((const struct entry *)b)->weight;
+    return (x < y) - (x > y);
+}
+
+/* The distribution that the settings make of the model's, by sorting (Hugging Face's order of filters). */
+static void expected_distribution(const struct rollout_settings *s, const float *logprob, double *p) {
+    struct entry list[VOCAB];
+    double total = 0, tail = 0;
+    for (int i = 0; i < VOCAB; i++) list[i] = (struct entry){(double)logprob[i], i};
+    for (int i = 0; i < VOCAB; i++) list[i].weight = exp(list[i].weight / s->temperature);
+    qsort(list, VOCAB, sizeof list[0], falling);
+    int count = s->top_k > 0 && s->top_k < VOCAB ? (int)s->top_k : VOCAB;
+    for (int i = 0; i < count; i++) total += list[i].weight;
+    for (; count > 1 && (tail + list[count - 1].weight) / total <= 1 - s->top_p; count--)
+        tail += list[count - 1].weight;
+    while (count > 1 && list[count - 1].weight < s->min_p * list[0].weight) count--;
+    total = 0;
+    for (int i = 0; i < count; i++) total += list[i].weight;
+    for (int i = 0; i < VOCAB; i++) p[i] = 0;
+    for (int i = 0; i < count; i++) p[list[i].token] = list[i].weight / total;
+}
+
+/* Pearson's statistic, standardised (Wilson and Hilferty): tokens that are expected fewer than five times
+ * count as one. */
+static double deviation(const double *p, const int *counts) {
+    double statistic = 0, rest = 0, bins = 0;
+    int rest_count = 0;
+    for (int i = 0; i < VOCAB; i++) {
+        double expected = p[i] * DRAWS;
+        if (expected == 0) assert_int_equal(counts[i], 0);
+        if (expected < 5) {
+            rest += expected;
+            rest_count += counts[i];
+            continue;
+        }
+        statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
+        bins++;
+    }
+    if (rest > 0) {
+        statistic += (rest_count - rest) * (rest_count - rest) / rest;
+        bins++;
+    }
+    double freedom = bins - 1, spread = 2 / (9 * freedom);
+    return freedom > 0 ? (cbrt(statistic / freedom) - (1 - spread)) / sqrt(spread) : 0;
+}
+
+/* From the prompt to the drawn token, for each setting. (What a repetition penalty does depends on the logits
+ * themselves, which log-probabilities do not tell: tests/tensor/test_sample.c has it.) */
+static void draws_follow_the_model(void **state) {
+    (void)state;
+    static const struct rollout_settings rules[] = {
+        {.temperature = 1, .top_p = 1},
+        {.temperature = 0.6, .top_p = 1},
+        {.temperature = 1.7, .top_p = 1},
+        {.temperature = 1, .top_p = 0.8},
+        {.temperature = 1, .top_p = 1, .top_k = 20},
+        {.temperature = 1, .top_p = 1, .min_p = 0.1},
+        {.temperature = 1.3, .top_p = 0.9, .top_k = 40, .min_p = 0.02},
+    };
+    struct fixture f;
+    float logprob[VOCAB];
+    double p[VOCAB];
+    open_fixture(&f, "untied", "cpu", DTYPE_F32);
+    read_vocabulary(&f, 1, logprob);
+    for (size_t n = 0; n < sizeof rules / sizeof rules[0]; n++) {
+        int counts[VOCAB] = {0};
+        struct rollout_settings kept = f.settings;
+        f.settings.temperature = rules[n].temperature;
+        f.settings.top_p = rules[n].top_p;
+        f.settings.top_k = rules[n].top_k;
+        f.settings.min_p = rules[n].min_p;
+        f.settings.repetition_penalty = 1;
+        f.settings.max_new_tokens = 1;
+        f.prompts[1].samples = DRAWS;
+        struct rollout *rollout = make(&f);
+        struct rollout_completions drawn = run(rollout, n, &f.prompts[1], 1);
+        for (int64_t i = 0; i < drawn.count; i++) counts[drawn.items[i].tokens[0]]++;
+        expected_distribution(&f.settings, logprob, p);
+        double z = deviation(p, counts);
+        if (!(z < 3.3)) fail_msg("rule %d: the draws deviate by %.2f standard deviations", (int)n, z);
+        rollout_completions_free(&drawn);
+        rollout_free(rollout);
+        f.settings = kept;
+    }
+    close_fixture(&f);
+}
+
 /* ---- Log-probabilities ------------------------------------------------------------------------------- */
 
 /* The largest difference between the rollout's log-probabilities and those of a pass over the groups. */
@@ -418,11 +537,11 @@ static void survives_lack_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(batching_does_not_show),          cmocka_unit_test(draws_follow_their_keys),
-        cmocka_unit_test(logprobs_are_those_of_training),  cmocka_unit_test(stop_tokens_end_completions),
-        cmocka_unit_test(weights_may_change_between_runs), cmocka_unit_test(features_come_from_the_cache),
-        cmocka_unit_test(wrong_settings_are_refused),      cmocka_unit_test(faults_leave_it_usable),
-        cmocka_unit_test(survives_lack_of_memory),
+        cmocka_unit_test(batching_does_not_show),       cmocka_unit_test(draws_follow_their_keys),
+        cmocka_unit_test(draws_follow_the_model),       cmocka_unit_test(logprobs_are_those_of_training),
+        cmocka_unit_test(stop_tokens_end_completions),  cmocka_unit_test(weights_may_change_between_runs),
+        cmocka_unit_test(features_come_from_the_cache), cmocka_unit_test(wrong_settings_are_refused),
+        cmocka_unit_test(faults_leave_it_usable),       cmocka_unit_test(survives_lack_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

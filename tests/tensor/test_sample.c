@@ -224,7 +224,11 @@ static void draws_follow_the_distribution(void **state) {
         {.temperature = 2, .top_p = 0.9},
         {.temperature = 1, .top_p = 1, .top_k = 5},
         {.temperature = 1, .top_p = 1, .min_p = 0.2f},
+        {.temperature = 1, .top_p = 0.85},
+        {.temperature = 1, .top_p = 1, .repetition_penalty = 1.5f},
+        {.temperature = 1.2f, .top_p = 1, .repetition_penalty = 0.8f},
         {.temperature = 1, .top_p = 0.8, .top_k = 8, .repetition_penalty = 1.3f},
+        {.temperature = 1.5f, .top_p = 0.95, .top_k = 9, .min_p = 0.1f, .repetition_penalty = 1.1f},
     };
     static float all[DRAWS * FEW], distribution[DRAWS * FEW];
     static int32_t token[DRAWS], seen[DRAWS];
