@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/csv.h"
+#include "base/random.h"
 
 /* What the table is as JSON, or the error. */
 static void assert_table(const char *text, const char *wanted) {
@@ -70,8 +71,31 @@ static void faults_are_named_with_their_line(void **state) {
     assert_error("a\nx\0y\n", 6, "t.csv:2: a NUL character");
 }
 
+/* Tables with some of their bytes changed are read, or refused with a line; the sanitizers see the rest. */
+static void damaged_tables_do_no_harm(void **state) {
+    (void)state;
+    static const char original[] = "path_A,\"path \"\"B\"\"\",VQ\r\na.mp4,\"b,\r\nc\",A\r\n\r\nd,,same\n";
+    static const char bytes[] = "\",\r\nx\xFF";
+    int refused = 0;
+    for (uint32_t round = 0; round < 3000; round++) {
+        char text[sizeof original];
+        uint32_t words[4];
+        struct error err = {""};
+        memcpy(text, original, sizeof text);
+        random_words((struct random_key){.seed = 6, .position = round}, words);
+        for (uint32_t i = 0; i <= words[3] % 3; i++)
+            text[words[i] % (sizeof text - 1)] = bytes[(words[i] >> 16) % (sizeof bytes - 1)];
+        json_t *rows = csv_read_text(text, words[3] % sizeof text, "t.csv", &err);
+        if (!rows) assert_memory_equal(err.message, "t.csv:", 6);
+        refused += !rows;
+        json_decref(rows);
+    }
+    assert_true(refused > 1500 && refused < 3000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(tables_are_read),
-                                       cmocka_unit_test(faults_are_named_with_their_line)};
+                                       cmocka_unit_test(faults_are_named_with_their_line),
+                                       cmocka_unit_test(damaged_tables_do_no_harm)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/json.h"
+#include "eval/best_of_n.h"
 #include "eval/comparison.h"
 #include "eval/metrics.h"
 #include "tests/eval/support_files.h"
@@ -303,26 +304,64 @@ static enum status whole_way(const json_t *example, struct error *err) {
     return status;
 }
 
+/* Reading a benchmark's videos, and picking the best of what their rows say. */
+static enum status picking_way(const json_t *example, struct error *err) {
+    struct benchmark_items items = {0};
+    struct group_prompts prompts = {0};
+    struct results results = {0};
+    struct best_of_n best = {0};
+    const struct benchmark *benchmark = benchmark_of(example);
+    enum status status = benchmark_items_read(benchmark, path_of("pairs.json"), &items, err);
+    for (size_t i = 0; i < items.count && status == STATUS_OK; i++) {
+        char *path = benchmark_item_path(&items.list[i], "/nowhere", err);
+        if (!path) status = STATUS_FAILED;
+        free(path);
+    }
+    if (status == STATUS_OK) status = group_prompts_read(path_of("prompts.jsonl"), &prompts, err);
+    if (status == STATUS_OK) status = results_read(path_of("res.json"), benchmark, SCORE_HARD, &results, err);
+    if (status == STATUS_OK) status = best_of_n_make(&results, &prompts, 0, &best, err);
+    best_of_n_free(&best);
+    results_free(&results);
+    group_prompts_free(&prompts);
+    benchmark_items_free(&items);
+    return status;
+}
+
+/* Goes the way with one allocation refused after another, until it is gone to the end. */
+static void assert_every_lack_is_told(enum status way(const json_t *example, struct error *err),
+                                      const json_t *example, int least) {
+    enum status status = STATUS_FAILED;
+    int tried = 0;
+    for (; status != STATUS_OK && tried < 5000; tried++) {
+        struct error err = {""};
+        allowed = tried;
+        status = way(example, &err);
+        const bool refused = allowed < 0;
+        allowed = -1;
+        assert_true(refused == (status != STATUS_OK));
+        if (status != STATUS_OK && !strstr(err.message, "out of memory")) fail_msg("%s", err.message);
+    }
+    assert_int_equal(status, STATUS_OK);
+    assert_true(tried > least);
+}
+
 static void every_lack_of_memory_is_told(void **state) {
     (void)state;
     static const char *const names[] = {"two rows", "mj-bench-video, whole", "videogen-reward-bench, float"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const json_t *example = case_named(names[i]);
-        enum status status = STATUS_FAILED;
-        int tried = 0;
         put_case(example);
-        for (; status != STATUS_OK && tried < 5000; tried++) {
-            struct error err = {""};
-            allowed = tried;
-            status = whole_way(example, &err);
-            const bool refused = allowed < 0;
-            allowed = -1;
-            assert_true(refused == (status != STATUS_OK));
-            if (status != STATUS_OK && !strstr(err.message, "out of memory")) fail_msg("%s", err.message);
-        }
-        assert_int_equal(status, STATUS_OK);
-        assert_true(tried > 30);
+        assert_every_lack_is_told(whole_way, example, 30);
     }
+    const json_t *example = case_named("mj-bench-video, whole");
+    json_t *rows = json_deep_copy(json_object_get(example, "rows")), *row;
+    size_t i;
+    json_array_foreach(rows, i, row) json_object_set_new(row, "prompt", json_string(i % 2 ? "odd" : "even"));
+    put_case(example);
+    put_json("res.json", rows);
+    put_text("prompts.jsonl", "{\"idx\": 1, \"text\": \"odd\"}\n{\"idx\": 0, \"text\": \"even\"}\n");
+    assert_every_lack_is_told(picking_way, example, 30);
+    json_decref(rows);
 }
 
 int main(void) {

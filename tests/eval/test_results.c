@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/random.h"
 #include "eval/results.h"
 #include "eval/video_name.h"
 #include "tests/eval/support_files.h"
@@ -214,6 +215,35 @@ static void whole_rows_keep_their_other_fields(void **state) {
     results_free(&results);
 }
 
+/* A file with some of its bytes changed is read, or refused with a line; the sanitizers see the rest. */
+static void damaged_files_do_no_harm(void **state) {
+    (void)state;
+    static const char original[] =
+        "[{\"video_name\":\"a/"
+        "b.mp4\",\"prompt\":\"\\u00e9\\n\",\"v_score_gt\":1.5,\"v_confidence\":0.25," SCORES
+        "},{\"video_name\":\"c\",\"v_score_gt\":null,\"output\":\"(1) visual quality: 4\"}]";
+    static const char bytes[] = "\"\\{}[],:0e-\x01\xFF unt";
+    int refused = 0;
+    for (uint32_t round = 0; round < 3000; round++) {
+        char text[sizeof original];
+        uint32_t words[4];
+        struct results results;
+        struct error err = {""};
+        memcpy(text, original, sizeof text);
+        random_words((struct random_key){.seed = 5, .position = round}, words);
+        for (uint32_t i = 0; i <= words[3] % 3; i++)
+            text[words[i] % (sizeof text - 1)] = bytes[(words[i] >> 16) % (sizeof bytes - 1)];
+        if (round % 4 == 0) text[words[3] % sizeof text] = '\0';
+        if (results_read(put_text("res.json", text), NULL, SCORE_AS_WRITTEN, &results, &err) == STATUS_OK) {
+            results_free(&results);
+            continue;
+        }
+        assert_non_null(strstr(err.message, "res.json: "));
+        refused++;
+    }
+    assert_true(refused > 1500 && refused < 3000);
+}
+
 static json_t *parsed(const char *text) {
     json_t *json = json_loads(text, 0, NULL);
     assert_non_null(json);
@@ -267,6 +297,7 @@ int main(void) {
         cmocka_unit_test(videos_are_found_by_name),
         cmocka_unit_test(stems_have_neither_folder_nor_ending),
         cmocka_unit_test(whole_rows_keep_their_other_fields),
+        cmocka_unit_test(damaged_files_do_no_harm),
         cmocka_unit_test(rows_are_made_in_the_official_form),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
