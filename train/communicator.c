@@ -1,6 +1,5 @@
 #include "train/communicator.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -101,6 +100,41 @@ bool communicator_tells(const struct communicator *communicator) {
     return communicator_rank(communicator) == 0 || !communicator->agreed;
 }
 
+/* The texts, padded to one length, cut out of one buffer. */
+static char **cut_texts(const char *all, int count, size_t length, struct error *err) {
+    char **texts = memory_new((size_t)count, sizeof *texts, "texts of the processes", err);
+    for (int r = 0; texts && r < count; r++) {
+        const char *text = all + (size_t)r * length;
+        texts[r] = memory_text(text, strlen(text), "texts of the processes", err);
+        if (texts[r]) continue;
+        while (r > 0) free(texts[--r]);
+        free(texts);
+        return NULL;
+    }
+    return texts;
+}
+
+char **communicator_share(struct communicator *communicator, const char *text, struct error *err) {
+    int size = communicator_size(communicator);
+    if (size == 1) return cut_texts(text, 1, 0, err);
+    uint64_t own = strlen(text) + 1, longest = 0;
+    uint64_t *lengths = memory_new((size_t)size, sizeof *lengths, "texts of the processes", err);
+    enum status status = lengths ? transport_gather(lengths, &own, sizeof own, err) : STATUS_FAILED;
+    for (int r = 0; status == STATUS_OK && r < size; r++)
+        if (lengths[r] > longest) longest = lengths[r];
+    free(lengths);
+    char *padded = NULL, *all = NULL, **texts = NULL;
+    if (status == STATUS_OK && (padded = memory_new(longest, 1, "texts of the processes", err)) &&
+        (all = memory_new((size_t)size, longest, "texts of the processes", err))) {
+        memcpy(padded, text, own);
+        if (transport_gather(all, padded, longest, err) == STATUS_OK)
+            texts = cut_texts(all, size, longest, err);
+    }
+    free(padded);
+    free(all);
+    return texts;
+}
+
 /* The first key whose values differ, or that one of them lacks; NULL: none. */
 static const char *difference(const json_t *a, const json_t *b) {
     const char *key;
@@ -138,23 +172,19 @@ static enum status compare_with_first(const char *what, const json_t *first, con
 enum status communicator_compare(struct communicator *communicator, const char *what, const json_t *object,
                                  struct error *err) {
     if (communicator_size(communicator) == 1) return STATUS_OK;
-    char *text = communicator->rank == 0 ? json_dumps(object, 0) : NULL;
-    size_t length = text ? strlen(text) + 1 : 0;
-    enum status status = STATUS_OK;
-    if (communicator->rank == 0 && !text) status = error_set(err, "out of memory for %s", what);
+    char *text = json_dumps(object, 0);
+    enum status status = text ? STATUS_OK : error_set(err, "out of memory for %s", what);
     status = communicator_agree(communicator, status, err);
-    if (status == STATUS_OK) status = transport_broadcast(&length, sizeof length, err);
-    if (status == STATUS_OK && communicator->rank != 0) {
-        text = memory_new(length, 1, what, err);
-        if (!text) status = STATUS_FAILED;
+    if (status != STATUS_OK) {
+        free(text);
+        return status;
     }
-    status = communicator_agree(communicator, status, err);
-    if (status == STATUS_OK) status = transport_broadcast(text, length, err);
-    if (status == STATUS_OK) {
-        json_t *first = json_read_text(text, length - 1, what, err);
-        status = first ? compare_with_first(what, first, object, err) : STATUS_FAILED;
-        json_decref(first);
-    }
+    char **texts = communicator_share(communicator, text, err);
+    json_t *first = texts ? json_read_text(texts[0], strlen(texts[0]), what, err) : NULL;
+    status = first ? compare_with_first(what, first, object, err) : STATUS_FAILED;
+    json_decref(first);
+    for (int r = 0; texts && r < communicator->size; r++) free(texts[r]);
+    free(texts);
     free(text);
     return communicator_agree(communicator, status, err);
 }
@@ -173,41 +203,6 @@ enum status communicator_sum_values(struct communicator *communicator, double *v
     }
     free(all);
     return status;
-}
-
-/* The texts, padded to one length, cut out of one buffer. */
-static char **cut_texts(const char *all, int count, size_t length, struct error *err) {
-    char **texts = memory_new((size_t)count, sizeof *texts, "texts of the processes", err);
-    for (int r = 0; texts && r < count; r++) {
-        const char *text = all + (size_t)r * length;
-        texts[r] = memory_text(text, strlen(text), "texts of the processes", err);
-        if (texts[r]) continue;
-        while (r > 0) free(texts[--r]);
-        free(texts);
-        return NULL;
-    }
-    return texts;
-}
-
-char **communicator_share(struct communicator *communicator, const char *text, struct error *err) {
-    int size = communicator_size(communicator);
-    if (size == 1) return cut_texts(text, 1, 0, err);
-    uint64_t own = strlen(text) + 1, longest = 0;
-    uint64_t *lengths = memory_new((size_t)size, sizeof *lengths, "texts of the processes", err);
-    enum status status = lengths ? transport_gather(lengths, &own, sizeof own, err) : STATUS_FAILED;
-    for (int r = 0; status == STATUS_OK && r < size; r++)
-        if (lengths[r] > longest) longest = lengths[r];
-    free(lengths);
-    char *padded = NULL, *all = NULL, **texts = NULL;
-    if (status == STATUS_OK && (padded = memory_new(longest, 1, "texts of the processes", err)) &&
-        (all = memory_new((size_t)size, longest, "texts of the processes", err))) {
-        memcpy(padded, text, own);
-        if (transport_gather(all, padded, longest, err) == STATUS_OK)
-            texts = cut_texts(all, size, longest, err);
-    }
-    free(padded);
-    free(all);
-    return texts;
 }
 
 /* The part of `elements` whose sums a process makes. */

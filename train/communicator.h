@@ -32,8 +32,8 @@ int communicator_size(const struct communicator *communicator);
 
 /* ---- Agreement --------------------------------------------------------------------------------------- */
 
-/* All processes leave with the same status, the worst one: where another process failed, err is its message,
- * "process 2 on HOST: ...". */
+/* All processes leave with the same status: that of the first one that failed, with its message in err,
+ * "process 2 on HOST: ...", or STATUS_OK. */
 enum status communicator_agree(struct communicator *communicator, enum status status, struct error *err);
 
 /* Whether it is for this process to tell the user of the failure it ended with: of one that all agreed on
@@ -45,15 +45,15 @@ bool communicator_tells(const struct communicator *communicator);
 enum status communicator_compare(struct communicator *communicator, const char *what, const json_t *object,
                                  struct error *err);
 
+/* A text of each process's own, in the order of the ranks: texts [size], each to be freed, as is the array.
+ * NULL with err set on failure. */
+char **communicator_share(struct communicator *communicator, const char *text, struct error *err);
+
 /* ---- Numbers ----------------------------------------------------------------------------------------- */
 
 /* values[i] = their sum over the processes. */
 enum status communicator_sum_values(struct communicator *communicator, double *values, int count,
                                     struct error *err);
-
-/* A text of each process's own, in the order of the ranks: texts [size], each to be freed, as is the array.
- * NULL with err set on failure. */
-char **communicator_share(struct communicator *communicator, const char *text, struct error *err);
 
 /* Each element of the tensor becomes its sum over the processes. It is f32 and its rows are contiguous. Waits
  * for the device. */

@@ -14,9 +14,6 @@ void transport_close(void);
 /* Ends all processes at once, with that status. */
 _Noreturn void transport_abort(enum status status);
 
-/* Everybody gets process 0's bytes. */
-enum status transport_broadcast(void *data, size_t bytes, struct error *err);
-
 /* all [size, bytes]: everybody's `own` bytes in the order of the ranks. */
 enum status transport_gather(void *all, const void *own, size_t bytes, struct error *err);
 

@@ -43,11 +43,6 @@ _Noreturn void transport_abort(enum status status) {
     exit(status);
 }
 
-enum status transport_broadcast(void *data, size_t bytes, struct error *err) {
-    if (check_size(bytes, "broadcast", err) != STATUS_OK) return STATUS_FAILED;
-    return check(MPI_Bcast(data, (int)bytes, MPI_BYTE, 0, MPI_COMM_WORLD), "broadcast", err);
-}
-
 enum status transport_gather(void *all, const void *own, size_t bytes, struct error *err) {
     if (check_size(bytes, "gather", err) != STATUS_OK) return STATUS_FAILED;
     return check(MPI_Allgather(own, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD),

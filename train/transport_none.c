@@ -17,11 +17,6 @@ _Noreturn void transport_abort(enum status status) {
     exit(status);
 }
 
-enum status transport_broadcast(void *data, size_t bytes, struct error *err) {
-    (void)data, (void)bytes, (void)err;
-    return STATUS_OK;
-}
-
 enum status transport_gather(void *all, const void *own, size_t bytes, struct error *err) {
     (void)err;
     memcpy(all, own, bytes);
