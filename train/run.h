@@ -88,7 +88,7 @@ struct train_run {
     struct vision_cache *cache; /* NULL: the tower is trained, or nothing is to be kept */
     struct optimizer optimizer;
     struct pass_runner *runner;
-    struct device_peak peak;
+    struct device_peak peak; /* of the leading process's device */
     struct skipped skipped;
     struct skipped news; /* rows that the others do not know of yet */
     struct schedule schedule;

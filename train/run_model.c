@@ -73,6 +73,6 @@ enum status run_open_model(struct train_run *run, struct error *err) {
         .activation_bytes = config->activation_memory > 0 ? config->activation_memory : 0,
     };
     run->runner = pass_runner_new(&settings, err);
-    run->peak = device_measure(&run->device);
+    if (run_leads(run)) run->peak = device_measure(&run->device); /* the others show no share of it */
     return run->runner ? STATUS_OK : STATUS_FAILED;
 }
