@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "grpo/rollout.h"
 #include "tests/model/support_golden.h"
+#include "tests/refuse.h"
 
 enum { PROMPTS = 3, SAMPLES = 4, NEW_TOKENS = 14 };
 
@@ -479,27 +480,6 @@ static void faults_leave_it_usable(void **state) {
     rollout_free(rollout);
     rollout_completions_free(&expected);
     close_fixture(&f);
-}
-
-static int allocations_left = -1; /* -1: all succeed */
-
-static bool refuse(const char *what, struct error *err) {
-    if (allocations_left < 0 || allocations_left-- > 0) return false;
-    allocations_left = 0;
-    error_set(err, "out of memory for %s", what);
-    return true;
-}
-
-void *__real_memory_new(size_t count, size_t size, const char *what, struct error *err);
-void *__wrap_memory_new(size_t count, size_t size, const char *what, struct error *err);
-void *__wrap_memory_new(size_t count, size_t size, const char *what, struct error *err) {
-    return refuse(what, err) ? NULL : __real_memory_new(count, size, what, err);
-}
-
-void *__real_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
-void *__wrap_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
-void *__wrap_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err) {
-    return refuse(what, err) ? NULL : __real_device_allocate(device, bytes, what, err);
 }
 
 /* A whole life with the allocation after `allowed` others failing. */

@@ -13,6 +13,7 @@
 #include "tests/device.h"
 #include "tests/model/projections.h"
 #include "tests/model/support_training.h"
+#include "tests/refuse.h"
 
 static const struct training_depths everything = {{.attention = 99, .whole = 99},
                                                   {.attention = 99, .whole = 99}};
@@ -466,27 +467,6 @@ static void depth_follows_the_budget(void **state) {
         assert_true(depth.attention > layers - frozen || language_tape_bytes(model, 50, 9, depth) >= most);
     }
     close_fixture(&f);
-}
-
-static int allocations_left = -1; /* -1: all succeed */
-
-static bool refuse(const char *what, struct error *err) {
-    if (allocations_left < 0 || allocations_left-- > 0) return false;
-    allocations_left = 0;
-    error_set(err, "out of memory for %s", what);
-    return true;
-}
-
-void *__real_memory_new(size_t count, size_t size, const char *what, struct error *err);
-void *__wrap_memory_new(size_t count, size_t size, const char *what, struct error *err);
-void *__wrap_memory_new(size_t count, size_t size, const char *what, struct error *err) {
-    return refuse(what, err) ? NULL : __real_memory_new(count, size, what, err);
-}
-
-void *__real_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
-void *__wrap_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
-void *__wrap_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err) {
-    return refuse(what, err) ? NULL : __real_device_allocate(device, bytes, what, err);
 }
 
 /* A step with the allocation after `allowed` others failing. */

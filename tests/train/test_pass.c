@@ -12,6 +12,7 @@
 
 #include "base/random.h"
 #include "tests/model/support_training.h"
+#include "tests/refuse.h"
 #include "train/pass.h"
 #include "train/vision_features.h"
 
@@ -511,27 +512,6 @@ static void faults_are_named(void **state) {
     for (int64_t i = 0; i < count; i++) assert_true(values[i] == 0);
     free(values);
     close_fixture(&f);
-}
-
-static int allocations_left = -1; /* -1: all succeed */
-
-static bool refuse(const char *what, struct error *err) {
-    if (allocations_left < 0 || allocations_left-- > 0) return false;
-    allocations_left = 0;
-    error_set(err, "out of memory for %s", what);
-    return true;
-}
-
-void *__real_memory_new(size_t count, size_t size, const char *what, struct error *err);
-void *__wrap_memory_new(size_t count, size_t size, const char *what, struct error *err);
-void *__wrap_memory_new(size_t count, size_t size, const char *what, struct error *err) {
-    return refuse(what, err) ? NULL : __real_memory_new(count, size, what, err);
-}
-
-void *__real_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
-void *__wrap_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
-void *__wrap_device_allocate(struct device *device, size_t bytes, const char *what, struct error *err) {
-    return refuse(what, err) ? NULL : __real_device_allocate(device, bytes, what, err);
 }
 
 /* A runner's life with the allocation after `allowed` others failing. */
