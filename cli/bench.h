@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "cli/options.h"
 #include "data/visual.h"
 #include "model/positions.h"
 #include "model/tokenizer.h"
@@ -15,6 +16,17 @@ int bench_rollout(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_sft(int argc, char **argv);
 int bench_grpo(int argc, char **argv);
+
+/* How SFT chooses and sizes frames: --fps, --max-frames and --max-pixels. The table is for OPTION_TABLE; its
+ * settings are a struct bench_frames, which begins as bench_frames_default. */
+struct bench_frames {
+    double fps;
+    int64_t max_frames, max_pixels;
+};
+
+extern const struct option_spec bench_frame_options[];
+struct bench_frames bench_frames_default(void);
+struct visual_options bench_visual_options(const struct bench_frames *frames);
 
 /* One row of a --data file. */
 struct bench_row {

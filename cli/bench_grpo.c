@@ -18,10 +18,10 @@
 struct settings {
     const char *model, *data, *media_dir, *device;
     int64_t samples, new_tokens, prompt_tokens, steps, warmup, sequences, activation_bytes;
-    int64_t max_frames, max_pixels;
-    double fps, beta;
+    double beta;
     int dtype;
     bool freeze_vision, no_sharing;
+    struct bench_frames frames;
 };
 
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
@@ -117,30 +117,7 @@ static const struct option_spec option_table[] = {
      .offset = offsetof(struct settings, sequences),
      .low = 1,
      .high = MATMUL_EXACT_ROWS},
-    {.name = "fps",
-     .argument = "N",
-     .help = "frames a second",
-     .standard = "2",
-     .kind = OPTION_NUMBER,
-     .offset = offsetof(struct settings, fps),
-     .low = 0.001,
-     .high = 1000},
-    {.name = "max-frames",
-     .argument = "N",
-     .help = "frames of a video at most",
-     .standard = "10",
-     .kind = OPTION_INTEGER,
-     .offset = offsetof(struct settings, max_frames),
-     .low = 1,
-     .high = 65536},
-    {.name = "max-pixels",
-     .argument = "N",
-     .help = "pixels of a frame at most",
-     .standard = "691200",
-     .kind = OPTION_INTEGER,
-     .offset = offsetof(struct settings, max_pixels),
-     .low = 1,
-     .high = 1 << 26},
+    {.kind = OPTION_TABLE, .table = bench_frame_options, .offset = offsetof(struct settings, frames)},
     {.name = "dtype",
      .argument = "TYPE",
      .help = "what is computed in; weights and moments are f32 in any case",
@@ -210,10 +187,7 @@ static enum status lengthen(struct token_list *tokens, int32_t vision_end, int64
 
 static enum status read_items(struct bench *bench, struct error *err) {
     const struct settings *settings = bench->settings;
-    struct visual_options options = visual_options_default(visual_policy_find("llamafactory"));
-    options.fps = settings->fps;
-    options.max_frames = settings->max_frames;
-    options.max_pixels = (double)settings->max_pixels;
+    const struct visual_options options = bench_visual_options(&settings->frames);
     enum status status = bench_rows_read(settings->data, settings->media_dir, &bench->rows, err);
     if (status != STATUS_OK) return status;
     bench->items = memory_new(bench->rows.count, sizeof *bench->items, "rows", err);
@@ -532,9 +506,7 @@ int bench_grpo(int argc, char **argv) {
                                 .steps = 1,
                                 .warmup = 1,
                                 .sequences = MATMUL_EXACT_ROWS,
-                                .max_frames = 10,
-                                .max_pixels = 691200,
-                                .fps = 2,
+                                .frames = bench_frames_default(),
                                 .beta = 0.04};
     struct bench bench = {.settings = &settings};
     struct error err;

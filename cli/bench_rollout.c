@@ -13,9 +13,9 @@
 
 struct settings {
     const char *model, *data, *media_dir, *device;
-    int64_t samples, new_tokens, max_frames, max_pixels, sequences;
-    double fps;
+    int64_t samples, new_tokens, sequences;
     int dtype;
+    struct bench_frames frames;
 };
 
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
@@ -63,30 +63,7 @@ static const struct option_spec option_table[] = {
      .offset = offsetof(struct settings, sequences),
      .low = 1,
      .high = 4096},
-    {.name = "fps",
-     .argument = "N",
-     .help = "frames a second",
-     .standard = "2",
-     .kind = OPTION_NUMBER,
-     .offset = offsetof(struct settings, fps),
-     .low = 0.001,
-     .high = 1000},
-    {.name = "max-frames",
-     .argument = "N",
-     .help = "frames of a video at most",
-     .standard = "10",
-     .kind = OPTION_INTEGER,
-     .offset = offsetof(struct settings, max_frames),
-     .low = 1,
-     .high = 65536},
-    {.name = "max-pixels",
-     .argument = "N",
-     .help = "pixels of a frame at most",
-     .standard = "691200",
-     .kind = OPTION_INTEGER,
-     .offset = offsetof(struct settings, max_pixels),
-     .low = 1,
-     .high = 1 << 26},
+    {.kind = OPTION_TABLE, .table = bench_frame_options, .offset = offsetof(struct settings, frames)},
     {.name = "dtype",
      .argument = "TYPE",
      .help = "what is computed in",
@@ -127,10 +104,7 @@ struct bench {
 };
 
 static enum status read_items(struct bench *bench, struct error *err) {
-    struct visual_options options = visual_options_default(visual_policy_find("llamafactory"));
-    options.fps = bench->settings->fps;
-    options.max_frames = bench->settings->max_frames;
-    options.max_pixels = (double)bench->settings->max_pixels;
+    const struct visual_options options = bench_visual_options(&bench->settings->frames);
     bench->items = memory_new(bench->rows.count, sizeof *bench->items, "rows", err);
     enum status status = bench->items ? STATUS_OK : STATUS_FAILED;
     for (size_t i = 0; status == STATUS_OK && i < bench->rows.count; i++)
@@ -250,10 +224,8 @@ int bench_rollout(int argc, char **argv) {
     struct settings settings = {.device = "auto",
                                 .samples = 8,
                                 .new_tokens = 256,
-                                .max_frames = 10,
-                                .max_pixels = 691200,
-                                .sequences = MATMUL_EXACT_ROWS,
-                                .fps = 2};
+                                .frames = bench_frames_default(),
+                                .sequences = MATMUL_EXACT_ROWS};
     struct bench bench = {.settings = &settings};
     struct error err;
     int first;

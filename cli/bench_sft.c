@@ -16,10 +16,10 @@
 
 struct settings {
     const char *model, *data, *media_dir, *device;
-    int64_t steps, warmup, max_frames, max_pixels, cutoff;
-    double fps;
+    int64_t steps, warmup, cutoff;
     int dtype;
     bool train_vision, keep_activations, cached;
+    struct bench_frames frames;
 };
 
 static const char *const dtype_names[] = {"bf16", "f32", NULL};
@@ -72,30 +72,7 @@ static const struct option_spec option_table[] = {
      .help = "no gradient checkpointing",
      .kind = OPTION_FLAG,
      .offset = offsetof(struct settings, keep_activations)},
-    {.name = "fps",
-     .argument = "N",
-     .help = "frames a second",
-     .standard = "2",
-     .kind = OPTION_NUMBER,
-     .offset = offsetof(struct settings, fps),
-     .low = 0.001,
-     .high = 1000},
-    {.name = "max-frames",
-     .argument = "N",
-     .help = "frames of a video at most",
-     .standard = "10",
-     .kind = OPTION_INTEGER,
-     .offset = offsetof(struct settings, max_frames),
-     .low = 1,
-     .high = 65536},
-    {.name = "max-pixels",
-     .argument = "N",
-     .help = "pixels of a frame at most",
-     .standard = "691200",
-     .kind = OPTION_INTEGER,
-     .offset = offsetof(struct settings, max_pixels),
-     .low = 1,
-     .high = 1 << 26},
+    {.kind = OPTION_TABLE, .table = bench_frame_options, .offset = offsetof(struct settings, frames)},
     {.name = "cutoff",
      .argument = "N",
      .help = "tokens of a row at most",
@@ -151,12 +128,9 @@ static enum status open_data(struct bench *bench, const char *folder, struct err
     if (!bench->tokenizer) return STATUS_FAILED;
     bench->encoding = (struct sample_options){
         .tokenizer = bench->tokenizer,
-        .visual = visual_options_default(visual_policy_find("llamafactory")),
+        .visual = bench_visual_options(&settings->frames),
         .cutoff = settings->cutoff,
     };
-    bench->encoding.visual.fps = settings->fps;
-    bench->encoding.visual.max_frames = settings->max_frames;
-    bench->encoding.visual.max_pixels = (double)settings->max_pixels;
     if (patch_config_read(folder, true, &bench->encoding.visual.processor, err)) return STATUS_FAILED;
     if (dataset_open_file(settings->data, &format, settings->media_dir, &bench->dataset, err))
         return STATUS_FAILED;
@@ -340,10 +314,8 @@ int bench_sft(int argc, char **argv) {
                                 .media_dir = ".",
                                 .steps = 3,
                                 .warmup = 1,
-                                .max_frames = 10,
-                                .max_pixels = 691200,
-                                .cutoff = 8192,
-                                .fps = 2};
+                                .frames = bench_frames_default(),
+                                .cutoff = 8192};
     struct bench bench = {.settings = &settings};
     struct error err;
     int first;
