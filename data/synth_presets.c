@@ -29,7 +29,9 @@ const struct synth_preset synth_presets[] = {
                           .full_block_count = 2,
                           .tokens_per_second = 2}},
      .format = {.width = 320, .height = 180, .fps = 12, .frames = 24}},
-    /* 4 s at 2 frames a second give 4 pairs of frames of 3 x 3 merged patches: 36 tokens of video. */
+    /* 4 s at 2 frames a second give 4 pairs of frames of 3 x 3 merged patches: 36 tokens of video. Positions
+     * are small numbers here, so the rotary base is small, and nearly all of a head turns with the width, as
+     * it does with the place in a text. */
     {.name = "demo",
      .help = "0.8 million parameters, clips of 4 s at 84 x 84: learns on two cores in minutes",
      .model = {.hidden = 96,

@@ -10,7 +10,6 @@
 
 #include <cmocka.h>
 
-#include "base/memory.h"
 #include "grpo/rollout.h"
 #include "tests/model/support_golden.h"
 #include "tests/refuse.h"
