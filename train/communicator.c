@@ -175,7 +175,7 @@ enum status communicator_compare(struct communicator *communicator, const char *
     char *text = json_dumps(object, 0);
     enum status status = text ? STATUS_OK : error_set(err, "out of memory for %s", what);
     status = communicator_agree(communicator, status, err);
-    if (status != STATUS_OK) {
+    if (!text || status != STATUS_OK) {
         free(text);
         return status;
     }
