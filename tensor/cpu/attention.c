@@ -4,6 +4,7 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "tensor/cpu/attention_plan.h"
@@ -13,7 +14,8 @@ struct attention_call {
     const struct attention_kernels *kernels;
     struct tensor out, log_sum, q, k, v;
     int heads, kv_heads, group, head_dim;
-    float scale;
+    enum attention_form form;
+    float factor; /* of the scores: scale * log2(e) */
     struct attention_plan plan;
     float *workspaces;    /* one a thread */
     float *partial;       /* states of the parts, when they are spread over threads */
@@ -60,18 +62,20 @@ static void *piece_row(const struct attention_call *call, struct tensor t,
     return start + (size_t)(head * call->head_dim) * dtype_size(t.dtype);
 }
 
-/* Rows [row, row + rows) of the block's queries, times scale and log2(e). */
+/* Rows [row, row + rows) of the block's queries, times the factor or as pairs. */
 static void load_queries(const struct attention_call *call, const struct attention_block *block, int kv_head,
                          int row, int rows, float *to) {
-    float factor = (float)((double)call->scale * 1.44269504088896340736);
     for (int64_t p = block->piece; p < block->piece + block->pieces; p++) {
         const struct attention_piece *piece = &call->plan.pieces[p];
         for (int i = 0; i < piece->rows; i++) {
             int at = piece->row + i;
             if (at < row || at >= row + rows) continue;
-            call->kernels->load(to + (size_t)at * ATTENTION_STRIDE,
-                                piece_row(call, call->q, piece, i, kv_head), call->q.dtype, call->head_dim,
-                                factor);
+            float *q = to + (size_t)at * ATTENTION_STRIDE;
+            const void *from = piece_row(call, call->q, piece, i, kv_head);
+            if (call->form == ATTENTION_PAIRS)
+                memcpy(q, from, (size_t)call->head_dim * dtype_size(DTYPE_BF16));
+            else
+                call->kernels->load(q, from, call->q.dtype, call->head_dim, call->factor);
         }
     }
 }
@@ -80,6 +84,8 @@ static void load_queries(const struct attention_call *call, const struct attenti
 static void attend_part(const struct attention_call *call, const struct attention_part *part, int kv_head,
                         struct workspace space, struct attention_state state) {
     struct attention_chunk chunk = {
+        .form = call->form,
+        .factor = call->form == ATTENTION_PAIRS ? call->factor : 1,
         .q = space.q + (size_t)part->row * ATTENTION_STRIDE,
         .rows = part->rows,
         .head_dim = call->head_dim,
@@ -219,7 +225,8 @@ void cpu_attention_forward(struct device *device, struct tensor out, struct tens
                                   .kv_heads = kv_heads,
                                   .group = heads / kv_heads,
                                   .head_dim = (int)(q.cols / heads),
-                                  .scale = scale};
+                                  .factor = (float)((double)scale * 1.44269504088896340736)};
+    call.form = call.kernels->form(q.dtype, k.dtype, call.head_dim);
     struct error err;
     enum status status = attention_plan_make(&call.plan, segments, call.group, &err);
     size_t threads = (size_t)omp_get_max_threads();

@@ -17,6 +17,7 @@ struct backward_call {
     struct tensor d_q, d_k, d_v, d_out, out, log_sum, q, k, v;
     int heads, kv_heads, group, head_dim;
     float scale;
+    enum attention_form form;
     struct backward_plan plan;
     int64_t width;     /* head_dim rounded up to whole vectors */
     float *delta;      /* [tokens, heads]: rowsum(d_out * out) */
@@ -30,8 +31,9 @@ enum {
     QUERY_FLOATS = GRADIENT_ROWS * ATTENTION_STRIDE,
     WEIGHT_FLOATS = GRADIENT_ROWS * ATTENTION_KEYS,
     KEY_FLOATS = ATTENTION_KEYS * ATTENTION_STRIDE,
+    PAIR_FLOATS = 2 * (QUERY_FLOATS / 2) + WEIGHT_FLOATS / 2,
     WORKSPACE_FLOATS = 2 * QUERY_FLOATS + 2 * WEIGHT_FLOATS + 3 * GRADIENT_ROWS + 2 * GRADIENT_PACKED +
-                       GRADIENT_PANELS + 2 * KEY_FLOATS,
+                       GRADIENT_PANELS + 2 * KEY_FLOATS + PAIR_FLOATS,
 };
 _Static_assert(GRADIENT_ROWS % 16 == 0 && ATTENTION_STRIDE % 16 == 0 && GRADIENT_PANELS % 16 == 0,
                "all arrays of a workspace are aligned to 64 bytes");
@@ -42,9 +44,15 @@ struct workspace {
     struct gradient_queries queries;
 };
 
+/* Scores to the base 2. */
+static float score_factor(const struct backward_call *call) {
+    return (float)((double)call->scale * 1.44269504088896340736);
+}
+
 static struct workspace workspace_of_thread(const struct backward_call *call) {
     float *at = call->workspaces + (size_t)omp_get_thread_num() * WORKSPACE_FLOATS;
-    struct workspace space = {.keys.head_dim = call->head_dim};
+    struct workspace space = {.keys.head_dim = call->head_dim, .keys.form = call->form};
+    space.queries.factor = call->form == ATTENTION_PAIRS ? score_factor(call) : 1;
     space.queries.q = at, at += QUERY_FLOATS;
     space.queries.d_out = at, at += QUERY_FLOATS;
     space.queries.weight = at, at += WEIGHT_FLOATS;
@@ -56,7 +64,10 @@ static struct workspace workspace_of_thread(const struct backward_call *call) {
     space.keys.value_columns = at, at += GRADIENT_PACKED;
     space.keys.key_rows = at, at += GRADIENT_PANELS;
     space.keys.d_key = at, at += KEY_FLOATS;
-    space.keys.d_value = at;
+    space.keys.d_value = at, at += KEY_FLOATS;
+    space.queries.q_pairs = at, at += QUERY_FLOATS / 2;
+    space.queries.d_out_pairs = at, at += QUERY_FLOATS / 2;
+    space.queries.d_score_pairs = at;
     return space;
 }
 
@@ -67,25 +78,32 @@ static void *head_at(const struct backward_call *call, struct tensor t, int64_t 
 
 /* ---- One block of keys with one block of query rows ---------------------------------------------------- */
 
+/* A row of q or d_out, times the factor unless it is taken as pairs. */
+static void load_query(const struct backward_call *call, float *to, const void *from, enum dtype kind,
+                       float factor) {
+    if (call->form == ATTENTION_PAIRS) {
+        memcpy(to, from, (size_t)call->head_dim * dtype_size(DTYPE_BF16));
+        return;
+    }
+    call->rows->load(to, from, kind, call->head_dim, factor);
+    memset(to + call->head_dim, 0, (size_t)(call->width - call->head_dim) * sizeof *to);
+}
+
 /* Rows [first, first + count) of a segment. */
 static void load_queries(const struct backward_call *call, const struct attention_segment *segment,
                          int kv_head, int64_t first, int count, struct gradient_queries *to) {
     const float to_base_2 = 1.44269504088896340736f;
-    float factor = (float)((double)call->scale * 1.44269504088896340736);
-    size_t padding = (size_t)(call->width - call->head_dim) * sizeof(float);
     to->rows = count;
     for (int i = 0; i < count; i++) {
         int64_t token = segment->query + (first + i) / call->group;
         int64_t head = (int64_t)kv_head * call->group + (first + i) % call->group;
         float *q = to->q + (size_t)i * ATTENTION_STRIDE, *d_out = to->d_out + (size_t)i * ATTENTION_STRIDE;
-        call->rows->load(q, head_at(call, call->q, token, head), call->q.dtype, call->head_dim, factor);
-        call->rows->load(d_out, head_at(call, call->d_out, token, head), call->d_out.dtype, call->head_dim,
-                         1);
-        memset(q + call->head_dim, 0, padding);
-        memset(d_out + call->head_dim, 0, padding);
+        load_query(call, q, head_at(call, call->q, token, head), call->q.dtype, score_factor(call));
+        load_query(call, d_out, head_at(call, call->d_out, token, head), call->d_out.dtype, 1);
         to->log_sum[i] = tensor_float(call->log_sum, token, head) * to_base_2;
         to->delta[i] = call->delta[token * call->heads + head];
     }
+    if (call->form == ATTENTION_PAIRS) call->kernels->pair(to, call->head_dim);
 }
 
 /* How many of `keys` keys from `offset` on each row sees. */
@@ -142,11 +160,13 @@ static void attend_keys(struct backward_call *call, struct workspace *space, int
     call->kernels->pack(&space->keys, &source);
     for (int64_t p = keys->part; p < keys->part + keys->parts; p++)
         attend_part(call, space, index, &call->plan.parts[p], kv_head);
-    for (int i = 0; i < keys->keys; i++) { /* queries were loaded times log2(e) */
+    /* Queries were loaded times the scale and log2(e), or as they are. */
+    float factor = call->form == ATTENTION_PAIRS ? call->scale : 0.693147180559945309f;
+    for (int i = 0; i < keys->keys; i++) {
         const float *d_key = space->keys.d_key + (size_t)i * ATTENTION_STRIDE;
         const float *d_value = space->keys.d_value + (size_t)i * ATTENTION_STRIDE;
         call->rows->store(head_at(call, call->d_k, keys->key + i, kv_head), call->d_k.dtype, d_key,
-                          call->head_dim, 0.693147180559945309f);
+                          call->head_dim, factor);
         call->rows->store(head_at(call, call->d_v, keys->key + i, kv_head), call->d_v.dtype, d_value,
                           call->head_dim, 1);
     }
@@ -225,6 +245,7 @@ void cpu_attention_backward(struct device *device, struct tensor d_q, struct ten
                                  .head_dim = (int)(q.cols / heads),
                                  .scale = scale};
     call.width = (call.head_dim + 15) / 16 * 16;
+    if (d_out.dtype == q.dtype) call.form = call.rows->form(q.dtype, k.dtype, call.head_dim);
     cpu_clear(device, d_q);
     cpu_clear(device, d_k);
     cpu_clear(device, d_v);

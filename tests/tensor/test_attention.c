@@ -293,6 +293,28 @@ static void long_segments(void **state) {
     fill(&full);
     check_everywhere(&full);
     problem_free(&full);
+    full.dtype = DTYPE_BF16;
+    full.head_dim = 24;
+    fill(&full);
+    check_everywhere(&full);
+    problem_free(&full);
+}
+
+/* All widths of a head in bf16, with a query and a key over what a tile or a pair holds. */
+static void widths(void **state) {
+    (void)state;
+    for (int head_dim = 4; head_dim <= 256; head_dim += 4) {
+        struct problem p = {.heads = 1, .kv_heads = 1, .head_dim = head_dim, .dtype = DTYPE_BF16, .count = 1};
+        p.queries = 13 + head_dim % 7, p.keys = 65 + head_dim % 9;
+        p.segments[0] = (struct attention_segment){.queries = p.queries,
+                                                   .prefix = 1,
+                                                   .prefix_keys = head_dim % 5,
+                                                   .keys = p.keys,
+                                                   .causal = head_dim % 3 == 0};
+        fill(&p);
+        check_everywhere(&p);
+        problem_free(&p);
+    }
 }
 
 /* ---- Bits -------------------------------------------------------------------------------------------- */
@@ -461,6 +483,7 @@ int main(void) {
         cmocka_unit_test(equals_pytorch),
         cmocka_unit_test(random_tables),
         cmocka_unit_test(long_segments),
+        cmocka_unit_test(widths),
         cmocka_unit_test(decoding_alone_and_together_is_the_same),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(extreme_values),

@@ -59,10 +59,15 @@ static void backward(struct bench *bench, const struct problem *p, const struct 
 
 /* ---- Values ------------------------------------------------------------------------------------------ */
 
+/* What is expected of a gradient: its values, and the sums of their terms without sign. */
+struct sums {
+    double *value, *size;
+};
+
 /* Inputs and expected gradients in double. */
 struct plain {
     double *q, *k, *v, *d_out, *out;
-    double *d_q, *d_k, *d_v;
+    struct sums d_q, d_k, d_v;
 };
 
 static double *zeros(int64_t count) {
@@ -77,8 +82,11 @@ static double dot(const double *a, const double *b, int count) {
     return sum;
 }
 
-static void add_times(double *to, const double *from, double factor, int count) {
-    for (int i = 0; i < count; i++) to[i] += factor * from[i];
+static void add_times(struct sums to, int64_t at, const double *from, double factor, int count) {
+    for (int i = 0; i < count; i++) {
+        to.value[at + i] += factor * from[i];
+        to.size[at + i] += fabs(factor * from[i]);
+    }
 }
 
 /* One query row of one head: the gradients by the definition, from the output as it was stored. */
@@ -102,31 +110,59 @@ static void plain_row(const struct problem *p, const struct attention_segment *s
             } else {
                 double probability = weight[j] / sum;
                 double d_score = scale * probability * (dot(x->d_out + at, x->v + key, dim) - delta);
-                add_times(x->d_v + key, x->d_out + at, probability, dim);
-                add_times(x->d_k + key, x->q + at, d_score, dim);
-                add_times(x->d_q + at, x->k + key, d_score, dim);
+                add_times(x->d_v, key, x->d_out + at, probability, dim);
+                add_times(x->d_k, key, x->q + at, d_score, dim);
+                add_times(x->d_q, at, x->k + key, d_score, dim);
             }
         }
     }
     free(weight);
 }
 
+static struct sums sums_of(struct tensor t) {
+    return (struct sums){zeros(t.rows * t.cols), zeros(t.rows * t.cols)};
+}
+
 static void expect(struct bench *bench, const struct problem *p, const struct tensors *t, struct plain *x) {
-    *x = (struct plain){values_read(bench, t->q),     values_read(bench, t->k),
-                        values_read(bench, t->v),     values_read(bench, t->d_out),
-                        values_read(bench, t->out),   zeros(t->q.rows * t->q.cols),
-                        zeros(t->k.rows * t->k.cols), zeros(t->k.rows * t->k.cols)};
+    *x = (struct plain){values_read(bench, t->q),
+                        values_read(bench, t->k),
+                        values_read(bench, t->v),
+                        values_read(bench, t->d_out),
+                        values_read(bench, t->out),
+                        sums_of(t->q),
+                        sums_of(t->k),
+                        sums_of(t->k)};
     for (int64_t n = 0; n < p->count; n++)
         for (int64_t i = 0; i < p->segments[n].queries; i++)
             for (int head = 0; head < p->heads; head++) plain_row(p, &p->segments[n], i, head, x);
 }
 
+static void sums_free(struct sums sums) {
+    free(sums.value), free(sums.size);
+}
+
 static void plain_free(struct plain *x) {
     free(x->q), free(x->k), free(x->v), free(x->d_out), free(x->out);
-    free(x->d_q), free(x->d_k), free(x->d_v);
+    sums_free(x->d_q), sums_free(x->d_k), sums_free(x->d_v);
 }
 
 static const struct problem *current;
+
+/* Where all is bf16 a factor of each term may be rounded to it, by 2^-8 of its size. */
+static void check_gradient(struct bench *bench, struct tensor t, struct sums expected, double close,
+                           double terms) {
+    bool pairs = current->dtype == DTYPE_BF16 && current->d_dtype == DTYPE_BF16;
+    double *values = values_read(bench, t), rounded = t.dtype == DTYPE_BF16 ? 0x1p-8 : 0;
+    for (int64_t i = 0; i < t.rows * t.cols; i++) {
+        double allowed = close * (fabs(expected.value[i]) + terms);
+        if (pairs) allowed += 0x1p-8 * expected.size[i];
+        allowed += rounded * (fabs(expected.value[i]) + allowed);
+        if (!(fabs(values[i] - expected.value[i]) <= allowed))
+            fail_msg("element (%d, %d) of %d columns is %.9g, not %.9g within %.3g", (int)(i / t.cols),
+                     (int)(i % t.cols), (int)t.cols, values[i], expected.value[i], allowed);
+    }
+    free(values);
+}
 
 static void check_current(struct bench *bench) {
     struct arena_mark mark = arena_mark(&bench->arena);
@@ -136,9 +172,9 @@ static void check_current(struct bench *bench) {
     backward(bench, current, &t);
     /* Weights are made from scores that are rounded relative to their size, and sums have many terms. */
     double close = 4e-6 * (1 + (double)current->size);
-    assert_values(bench, t.d_q, x.d_q, close, close);
-    assert_values(bench, t.d_k, x.d_k, close, close * 4);
-    assert_values(bench, t.d_v, x.d_v, close, close * 4);
+    check_gradient(bench, t.d_q, x.d_q, close, 1);
+    check_gradient(bench, t.d_k, x.d_k, close, 4);
+    check_gradient(bench, t.d_v, x.d_v, close, 4);
     plain_free(&x);
     arena_release(&bench->arena, mark);
 }
@@ -146,6 +182,15 @@ static void check_current(struct bench *bench) {
 static void check_everywhere(const struct problem *p) {
     current = p;
     on_every_device(check_current);
+}
+
+/* With each type before and behind the operation. */
+static void check_types(struct problem p) {
+    for (int kind = 0; kind < 4; kind++) {
+        p.dtype = kind & 1 ? DTYPE_BF16 : DTYPE_F32;
+        p.d_dtype = kind & 2 ? DTYPE_BF16 : DTYPE_F32;
+        check_everywhere(&p);
+    }
 }
 
 /* A prompt and three completions that see it; and a group that shares only the prompt's first half. */
@@ -160,11 +205,7 @@ static void shared_prefixes(void **state) {
     };
     p.count = sizeof segments / sizeof segments[0];
     memcpy(p.segments, segments, sizeof segments);
-    for (int kind = 0; kind < 4; kind++) {
-        p.dtype = kind & 1 ? DTYPE_BF16 : DTYPE_F32;
-        p.d_dtype = kind & 2 ? DTYPE_BF16 : DTYPE_F32;
-        check_everywhere(&p);
-    }
+    for (p.head_dim = 20; p.head_dim <= 40; p.head_dim += 20) check_types(p);
 }
 
 /* Windows, as the vision tower has them: full attention among a few neighbours. */
@@ -179,7 +220,7 @@ static void windows(void **state) {
         p.queries += size;
         p.keys += size;
     }
-    check_everywhere(&p);
+    check_types(p);
 }
 
 /* Long enough for several blocks of rows and of keys, with more keys than queries. */
@@ -187,9 +228,9 @@ static void long_segment(void **state) {
     (void)state;
     struct problem p = {.heads = 4, .kv_heads = 2, .head_dim = 16, .size = 3, .queries = 333, .keys = 500};
     p.segments[p.count++] = (struct attention_segment){1, 330, 0, 0, 2, 490, true};
-    check_everywhere(&p);
+    check_types(p);
     p.segments[0].causal = false;
-    check_everywhere(&p);
+    check_types(p);
 }
 
 static int64_t below(uint64_t *draws, int64_t n) {
@@ -203,8 +244,6 @@ static void random_tables(void **state) {
     uint64_t draws = 0;
     for (int trial = 0; trial < 24; trial++) {
         struct problem p = {.kv_heads = 1 + (int)below(&draws, 3), .size = 2};
-        p.dtype = trial % 3 ? DTYPE_F32 : DTYPE_BF16;
-        p.d_dtype = trial % 4 ? DTYPE_F32 : DTYPE_BF16;
         p.heads = p.kv_heads * (1 + (int)below(&draws, 4));
         p.head_dim = head_dims[trial % 8];
         int64_t longest = trial % 5 == 0 ? 150 : 20;
@@ -221,6 +260,23 @@ static void random_tables(void **state) {
             p.queries = s->query + s->queries;
         }
         p.queries += 1;
+        p.dtype = trial % 3 ? DTYPE_F32 : DTYPE_BF16;
+        p.d_dtype = trial % 3 == 1 ? DTYPE_F32 : DTYPE_BF16;
+        check_everywhere(&p);
+    }
+}
+
+/* All widths of a head in bf16, with a query and a key over what a block, a tile or a pair holds. */
+static void widths(void **state) {
+    (void)state;
+    for (int head_dim = 4; head_dim <= 256; head_dim += 4) {
+        struct problem p = {.dtype = DTYPE_BF16, .d_dtype = DTYPE_BF16, .size = 2, .queries = 3, .keys = 5};
+        p.heads = p.kv_heads = 1;
+        p.head_dim = head_dim;
+        p.segments[p.count++] = (struct attention_segment){0, 3, 0, 0, 0, 5, true};
+        check_everywhere(&p);
+        p.queries = 25 + head_dim % 7, p.keys = 65 + head_dim % 9;
+        p.segments[0] = (struct attention_segment){0, p.queries, 1, 7, 0, p.keys, head_dim % 3 == 0};
         check_everywhere(&p);
     }
 }
@@ -274,30 +330,36 @@ static void differences(void **state) {
 
 /* ---- Bits and faults --------------------------------------------------------------------------------- */
 
-static void threads_change_nothing(void **state) {
-    (void)state;
-    if (!on_own_device()) skip();
-    int threads = omp_get_max_threads();
-    struct problem p = {.heads = 4, .kv_heads = 1, .head_dim = 12, .size = 2, .queries = 520, .keys = 520};
-    p.segments[p.count++] = (struct attention_segment){0, 300, 0, 0, 0, 300, true};
-    p.segments[p.count++] = (struct attention_segment){300, 100, 0, 300, 300, 100, true};
-    p.segments[p.count++] = (struct attention_segment){400, 120, 0, 300, 400, 120, true};
+static void check_threads(const struct problem *p) {
     struct bench bench;
     bench_open(&bench, "cpu");
     omp_set_num_threads(1);
-    struct tensors first = prepare(&bench, &p);
-    backward(&bench, &p, &first);
+    struct tensors first = prepare(&bench, p);
+    backward(&bench, p, &first);
     static const int counts[] = {2, 3, 7, 24};
     for (size_t n = 0; n < sizeof counts / sizeof counts[0]; n++) {
         omp_set_num_threads(counts[n]);
-        struct tensors other = prepare(&bench, &p);
-        backward(&bench, &p, &other);
+        struct tensors other = prepare(&bench, p);
+        backward(&bench, p, &other);
         assert_same_bits(&bench, other.d_q, first.d_q);
         assert_same_bits(&bench, other.d_k, first.d_k);
         assert_same_bits(&bench, other.d_v, first.d_v);
     }
-    omp_set_num_threads(threads);
     bench_close(&bench);
+}
+
+static void threads_change_nothing(void **state) {
+    (void)state;
+    if (!on_own_device()) skip();
+    int threads = omp_get_max_threads();
+    struct problem p = {.heads = 4, .kv_heads = 1, .head_dim = 24, .size = 2, .queries = 520, .keys = 520};
+    p.segments[p.count++] = (struct attention_segment){0, 300, 0, 0, 0, 300, true};
+    p.segments[p.count++] = (struct attention_segment){300, 100, 0, 300, 300, 100, true};
+    p.segments[p.count++] = (struct attention_segment){400, 120, 0, 300, 400, 120, true};
+    check_threads(&p);
+    p.dtype = p.d_dtype = DTYPE_BF16;
+    check_threads(&p);
+    omp_set_num_threads(threads);
 }
 
 /* Without a segment, a query or a key the gradients are zero. */
@@ -368,10 +430,15 @@ static void without_memory_the_device_fails(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shared_prefixes),     cmocka_unit_test(windows),
-        cmocka_unit_test(long_segment),        cmocka_unit_test(random_tables),
-        cmocka_unit_test(differences),         cmocka_unit_test(threads_change_nothing),
-        cmocka_unit_test(nothing_gives_zeros), cmocka_unit_test(without_memory_the_device_fails),
+        cmocka_unit_test(shared_prefixes),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(long_segment),
+        cmocka_unit_test(random_tables),
+        cmocka_unit_test(widths),
+        cmocka_unit_test(differences),
+        cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(nothing_gives_zeros),
+        cmocka_unit_test(without_memory_the_device_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

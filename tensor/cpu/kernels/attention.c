@@ -7,25 +7,32 @@
 #include "tensor/cpu/kernels/attention_tile.h"
 #include "tensor/cpu/kernels/block.h"
 
-/* ---- Tiles: `rows` and `both` are constants once inlined ----------------------------------------------- */
+static enum attention_form form(enum dtype q, enum dtype keys, int head_dim) {
+    bool pairs = PAIRS && q == DTYPE_BF16 && keys == DTYPE_BF16 && head_dim % 8 == 0;
+    return pairs ? ATTENTION_PAIRS : ATTENTION_FLOATS;
+}
 
-/* out[r] = out[r] * decay[r] + sum of weight[r][k] * value[k] for one or two vectors of columns. */
+/* ---- Tiles: `rows`, `both` and `form` are constants once inlined --------------------------------------- */
+
+/* out[r] = out[r] * decay[r] + sum of weight[r][k] * value[k] for one or two vectors of columns; `terms`
+ * keys, or pairs of them. */
 static inline __attribute__((always_inline)) void value_tile(float *out, const float *decay,
                                                              const float *weight, const float *value,
-                                                             int keys, const int rows, const bool both) {
+                                                             int terms, const int rows, const bool both,
+                                                             const enum attention_form form) {
     vector sum[TILE_ROWS][2];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
         sum[r][0] = load_vector(out + r * STRIDE) * decay[r];
         if (both) sum[r][1] = load_vector(out + r * STRIDE + LANES) * decay[r];
     }
-    for (int k = 0; k < keys; k++) {
+    for (int k = 0; k < terms; k++) {
         vector low = load_vector(value + k * PANEL), high = low;
         if (both) high = load_vector(value + k * PANEL + LANES);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
-            sum[r][0] += low * weight[r * KEYS + k];
-            if (both) sum[r][1] += high * weight[r * KEYS + k];
+            sum[r][0] = add_product(sum[r][0], low, weight + r * KEYS + k, form);
+            if (both) sum[r][1] = add_product(sum[r][1], high, weight + r * KEYS + k, form);
         }
     }
 #pragma GCC unroll 12
@@ -36,7 +43,10 @@ static inline __attribute__((always_inline)) void value_tile(float *out, const f
 }
 
 /* Turns a row of `count` scores (whole panels) into weights; returns by how much earlier sums shrink. */
-static inline float weigh_row(float *scores, int count, int visible, float *maximum, float *sum) {
+static inline float weigh_row(float *scores, int count, int visible, float factor, float *maximum,
+                              float *sum) {
+    if (factor != 1)
+        for (int j = 0; j < visible; j += LANES) store_vector(scores + j, load_vector(scores + j) * factor);
     for (int j = visible; j < count; j++) scores[j] = -INFINITY;
     float largest = vector_largest_of(scores, count);
     largest = *maximum > largest ? *maximum : largest;
@@ -53,49 +63,71 @@ static inline float weigh_row(float *scores, int count, int visible, float *maxi
     return decay[0];
 }
 
+/* Weights become pairs in their own place. */
+static inline void pair_weights(float *weights, int count) {
+    for (int j = 0; j < count; j += 2 * LANES)
+        store_vector(weights + j / 2,
+                     (vector)pair_neighbours(load_vector(weights + j), load_vector(weights + j + LANES)));
+}
+
 /* Some rows against one block of packed keys. */
 struct tile {
     const float *q, *key, *value;
     float *scores;
     struct attention_state state;
     int head_dim;
+    float factor;
     int visible[TILE_ROWS]; /* keys of the block that each row sees */
     int seen;               /* the most of them */
 };
 
-static inline __attribute__((always_inline)) void attend_tile(struct tile *tile, const int rows) {
-    int count = (tile->seen + PANEL - 1) / PANEL * PANEL;
+static inline __attribute__((always_inline)) void attend_tile(struct tile *tile, const int rows,
+                                                              const enum attention_form form) {
+    const int parts = form == ATTENTION_PAIRS ? 2 : 1; /* elements of a factor */
+    int count = (tile->seen + PANEL - 1) / PANEL * PANEL, width = tile->head_dim / parts;
     for (int j = 0; j < count; j += PANEL)
-        score_tile(tile->scores + j, tile->q, tile->key + j * tile->head_dim, tile->head_dim, rows);
+        score_tile(tile->scores + j, tile->q, tile->key + j * width, width, rows, form);
     float decay[TILE_ROWS];
-    for (int r = 0; r < rows; r++)
-        decay[r] = weigh_row(tile->scores + r * KEYS, count, tile->visible[r], &tile->state.maximum[r],
+    for (int r = 0; r < rows; r++) {
+        float *weights = tile->scores + r * KEYS;
+        decay[r] = weigh_row(weights, count, tile->visible[r], tile->factor, &tile->state.maximum[r],
                              &tile->state.sum[r]);
+        if (form == ATTENTION_PAIRS) pair_weights(weights, count);
+    }
     const float *value = tile->value;
     float *out = tile->state.value;
-    int left = tile->head_dim;
+    int left = tile->head_dim, terms = (tile->seen + parts - 1) / parts;
     for (; left > LANES; left -= PANEL, out += PANEL, value += VALUE_PANEL)
-        value_tile(out, decay, tile->scores, value, tile->seen, rows, true);
-    if (left > 0) value_tile(out, decay, tile->scores, value, tile->seen, rows, false);
+        value_tile(out, decay, tile->scores, value, terms, rows, true, form);
+    if (left > 0) value_tile(out, decay, tile->scores, value, terms, rows, false, form);
+}
+
+/* A copy of the body for each height of a tile: the sums are laid out in registers. */
+static inline __attribute__((always_inline)) void attend_form(struct tile *tile, int rows,
+                                                              const enum attention_form form) {
+    switch (rows) {
+    case 1: attend_tile(tile, 1, form); break;
+    case 2: attend_tile(tile, 2, form); break;
+    case 3: attend_tile(tile, 3, form); break;
+    case 4: attend_tile(tile, 4, form); break;
+    case 5: attend_tile(tile, 5, form); break;
+    case 6: attend_tile(tile, 6, form); break;
+#if defined(__AVX512F__)
+    case 7: attend_tile(tile, 7, form); break;
+    case 8: attend_tile(tile, 8, form); break;
+    case 9: attend_tile(tile, 9, form); break;
+    case 10: attend_tile(tile, 10, form); break;
+    case 11: attend_tile(tile, 11, form); break;
+    case 12: attend_tile(tile, 12, form); break;
+#endif
+    }
 }
 
 static void attend_rows(struct tile *tile, int rows) {
-    switch (rows) {
-    case 1: attend_tile(tile, 1); break;
-    case 2: attend_tile(tile, 2); break;
-    case 3: attend_tile(tile, 3); break;
-    case 4: attend_tile(tile, 4); break;
-    case 5: attend_tile(tile, 5); break;
-    case 6: attend_tile(tile, 6); break;
-#if defined(__AVX512F__)
-    case 7: attend_tile(tile, 7); break;
-    case 8: attend_tile(tile, 8); break;
-    case 9: attend_tile(tile, 9); break;
-    case 10: attend_tile(tile, 10); break;
-    case 11: attend_tile(tile, 11); break;
-    case 12: attend_tile(tile, 12); break;
-#endif
-    }
+    attend_form(tile, rows, ATTENTION_FLOATS);
+}
+static void attend_pairs(struct tile *tile, int rows) {
+    attend_form(tile, rows, ATTENTION_PAIRS);
 }
 
 /* ---- The table --------------------------------------------------------------------------------------- */
@@ -112,7 +144,7 @@ static void reset(struct attention_state state, int rows, int head_dim) {
 /* All rows against the packed keys [first, first + count) of the chunk. */
 static void attend_block(const struct attention_chunk *chunk, struct attention_state state, int first,
                          int count) {
-    struct tile tile = {.key = chunk->scratch, .head_dim = chunk->head_dim};
+    struct tile tile = {.key = chunk->scratch, .head_dim = chunk->head_dim, .factor = chunk->factor};
     tile.value = tile.key + KEYS * ATTENTION_WIDTH;
     tile.scores = chunk->scratch + ATTENTION_SCRATCH - 16 * KEYS;
     for (int r = 0, rows; r < chunk->rows; r += rows) {
@@ -126,7 +158,10 @@ static void attend_block(const struct attention_chunk *chunk, struct attention_s
         if (!tile.seen) continue;
         tile.q = chunk->q + r * STRIDE;
         tile.state = (struct attention_state){state.maximum + r, state.sum + r, state.value + r * STRIDE};
-        attend_rows(&tile, rows);
+        if (PAIRS && chunk->form == ATTENTION_PAIRS)
+            attend_pairs(&tile, rows);
+        else
+            attend_rows(&tile, rows);
     }
 }
 
@@ -143,8 +178,8 @@ static void attend_chunk(const struct attention_chunk *chunk, struct attention_s
             pack_keys(key, keys, key_bytes, DTYPE_F32, count, chunk->head_dim);
             pack_values(value, values, value_bytes, DTYPE_F32, count, chunk->head_dim);
         } else {
-            pack_keys(key, keys, key_bytes, DTYPE_BF16, count, chunk->head_dim);
-            pack_values(value, values, value_bytes, DTYPE_BF16, count, chunk->head_dim);
+            pack_key_columns(key, keys, key_bytes, DTYPE_BF16, count, chunk->head_dim, chunk->form);
+            pack_value_rows(value, values, value_bytes, DTYPE_BF16, count, chunk->head_dim, chunk->form);
         }
         attend_block(chunk, state, first, count);
     }
@@ -177,5 +212,5 @@ static void store_row(void *to, enum dtype kind, const float *from, int64_t coun
     block_store(to, kind, 0, row, count);
 }
 
-const struct attention_kernels KERNELS_TABLE(attention_kernels) = {load_row, attend_chunk, join_rows,
+const struct attention_kernels KERNELS_TABLE(attention_kernels) = {form, load_row, attend_chunk, join_rows,
                                                                    store_row};

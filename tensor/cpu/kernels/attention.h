@@ -3,6 +3,9 @@
  * "Online normalizer calculation for softmax", 2018). Scores are kept in units of log 2: queries are loaded
  * times scale * log2(e), and every exponential is a power of two.
  *
+ * Between bf16, where the processor multiplies pairs of them, queries are taken as they are (scores meet the
+ * factor afterwards) and weights are rounded to bf16 before they meet the values, as PyTorch does on the CPU.
+ *
  * A row's result is a function of its query and the chunk's keys alone: neither the other rows of the block
  * nor the row's place in it change a bit. */
 #ifndef VS2_TENSOR_CPU_KERNELS_ATTENTION_H
@@ -22,6 +25,12 @@ enum {
     ATTENTION_SCRATCH = 1024 + 2 * ATTENTION_KEYS * ATTENTION_WIDTH + 16 * ATTENTION_KEYS, /* floats */
 };
 
+/* What products are made of. */
+enum attention_form {
+    ATTENTION_FLOATS, /* f32; bf16 is made f32 on the way */
+    ATTENTION_PAIRS,  /* pairs of bf16: rows of q, and all that is packed, are words that hold them */
+};
+
 /* For some query rows: the largest score, the sum of 2^(score - maximum), and the sum of that times value.
  * Over no key: -inf, 0, zeros. Arrays are aligned to 64 bytes. */
 struct attention_state {
@@ -30,7 +39,10 @@ struct attention_state {
 };
 
 struct attention_chunk {
-    const float *q; /* [rows, ATTENTION_STRIDE], aligned to 64 bytes */
+    enum attention_form form;
+    float factor; /* of the scores: 1, or for pairs scale * log2(e) */
+    /* [rows, ATTENTION_STRIDE], aligned to 64 bytes: loaded times scale * log2(e), or pairs. */
+    const float *q;
     int rows, head_dim;
     const void *key, *value; /* the head's columns of the first key, of `kind` */
     enum dtype kind;
@@ -41,6 +53,8 @@ struct attention_chunk {
 };
 
 struct attention_kernels {
+    /* The form for these types and width. */
+    enum attention_form (*form)(enum dtype q, enum dtype keys, int head_dim);
     /* to[i] = from[i] * factor. */
     void (*load)(float *to, const void *from, enum dtype kind, int64_t count, float factor);
     /* Sets the state of the chunk's rows. */

@@ -13,10 +13,9 @@ struct layout {
 };
 
 /* out[r] += sum over t of weight[r][t] * value[t], for one or two vectors of columns. */
-static inline __attribute__((always_inline)) void sum_tile(float *out, int64_t out_stride,
-                                                           const float *weight, const float *value,
-                                                           const struct layout layout, int64_t terms,
-                                                           const int rows, const bool both) {
+static inline __attribute__((always_inline)) void
+sum_tile(float *out, int64_t out_stride, const float *weight, const float *value, const struct layout layout,
+         int64_t terms, const int rows, const bool both, const enum attention_form form) {
     vector sum[TILE_ROWS][2];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
@@ -29,8 +28,8 @@ static inline __attribute__((always_inline)) void sum_tile(float *out, int64_t o
         const float *factor = weight + t * layout.weight_step;
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
-            sum[r][0] += low * factor[r * layout.weight_row];
-            if (both) sum[r][1] += high * factor[r * layout.weight_row];
+            sum[r][0] = add_product(sum[r][0], low, factor + r * layout.weight_row, form);
+            if (both) sum[r][1] = add_product(sum[r][1], high, factor + r * layout.weight_row, form);
         }
     }
 #pragma GCC unroll 12
@@ -44,78 +43,103 @@ static inline __attribute__((always_inline)) void sum_tile(float *out, int64_t o
 static inline __attribute__((always_inline)) void sum_columns(float *out, int64_t out_stride,
                                                               const float *weight, const float *value,
                                                               const struct layout layout, int64_t value_panel,
-                                                              int64_t terms, int head_dim, const int rows) {
+                                                              int64_t terms, int head_dim, const int rows,
+                                                              const enum attention_form form) {
     int left = head_dim;
     for (; left > LANES; left -= PANEL, out += PANEL, value += value_panel)
-        sum_tile(out, out_stride, weight, value, layout, terms, rows, true);
-    if (left > 0) sum_tile(out, out_stride, weight, value, layout, terms, rows, false);
+        sum_tile(out, out_stride, weight, value, layout, terms, rows, true, form);
+    if (left > 0) sum_tile(out, out_stride, weight, value, layout, terms, rows, false, form);
 }
 
-/* Some rows of a result. */
+/* Some rows of a result; keys and queries are counted one by one, whatever the form. */
 struct tile {
     float *out;
     int64_t out_stride;
     const float *weight, *value;
-    int64_t terms;
+    int64_t terms; /* keys or queries */
     int head_dim;
 };
 
+/* Elements of a factor. */
+static inline int elements_of(const enum attention_form form) {
+    return form == ATTENTION_PAIRS ? 2 : 1;
+}
+
 /* Scores: rows of q (or dO) times key (or value) columns; `terms` keys, in whole panels. */
-static inline __attribute__((always_inline)) void score_rows(const struct tile *t, const int rows) {
+static inline __attribute__((always_inline)) void score_rows(const struct tile *t, const int rows,
+                                                             const enum attention_form form) {
+    int width = t->head_dim / elements_of(form);
     for (int64_t j = 0; j < t->terms; j += PANEL)
-        score_tile(t->out + j, t->weight, t->value + j * t->head_dim, t->head_dim, rows);
+        score_tile(t->out + j, t->weight, t->value + j * width, width, rows, form);
 }
 
 /* Query rows: sums over keys. */
-static inline __attribute__((always_inline)) void query_rows(const struct tile *t, const int rows) {
-    const struct layout layout = {KEYS, 1, PANEL};
-    sum_columns(t->out, t->out_stride, t->weight, t->value, layout, VALUE_PANEL, t->terms, t->head_dim, rows);
+static inline __attribute__((always_inline)) void query_rows(const struct tile *t, const int rows,
+                                                             const enum attention_form form) {
+    const int each = elements_of(form);
+    const struct layout layout = {KEYS / each, 1, PANEL};
+    sum_columns(t->out, t->out_stride, t->weight, t->value, layout, VALUE_PANEL, (t->terms + each - 1) / each,
+                t->head_dim, rows, form);
 }
 
-/* Key rows: sums over queries. */
-static inline __attribute__((always_inline)) void key_rows(const struct tile *t, const int rows) {
-    const struct layout layout = {1, KEYS, STRIDE};
-    sum_columns(t->out, STRIDE, t->weight, t->value, layout, PANEL, t->terms, t->head_dim, rows);
+/* Key rows: sums over queries; a row of pairs takes the place of two. */
+static inline __attribute__((always_inline)) void key_rows(const struct tile *t, const int rows,
+                                                           const enum attention_form form) {
+    const int each = elements_of(form);
+    const struct layout layout = {1, KEYS * each, STRIDE};
+    sum_columns(t->out, STRIDE, t->weight, t->value, layout, PANEL, (t->terms + each - 1) / each, t->head_dim,
+                rows, form);
 }
 
 /* A copy of the body for each height of a tile: the sums are laid out in registers. */
-static inline __attribute__((always_inline)) void at_height(void (*const body)(const struct tile *, int),
-                                                            const struct tile *t, int rows) {
+static inline __attribute__((always_inline)) void
+at_height(void (*const body)(const struct tile *, int, enum attention_form), const struct tile *t, int rows,
+          const enum attention_form form) {
     switch (rows) {
-    case 1: body(t, 1); break;
-    case 2: body(t, 2); break;
-    case 3: body(t, 3); break;
-    case 4: body(t, 4); break;
-    case 5: body(t, 5); break;
-    case 6: body(t, 6); break;
+    case 1: body(t, 1, form); break;
+    case 2: body(t, 2, form); break;
+    case 3: body(t, 3, form); break;
+    case 4: body(t, 4, form); break;
+    case 5: body(t, 5, form); break;
+    case 6: body(t, 6, form); break;
 #if defined(__AVX512F__)
-    case 7: body(t, 7); break;
-    case 8: body(t, 8); break;
-    case 9: body(t, 9); break;
-    case 10: body(t, 10); break;
-    case 11: body(t, 11); break;
-    case 12: body(t, 12); break;
+    case 7: body(t, 7, form); break;
+    case 8: body(t, 8, form); break;
+    case 9: body(t, 9, form); break;
+    case 10: body(t, 10, form); break;
+    case 11: body(t, 11, form); break;
+    case 12: body(t, 12, form); break;
 #endif
     }
 }
 
-static void score_tiles(const struct tile *t, int rows) {
-    at_height(score_rows, t, rows);
+/* And for each form. */
+static inline __attribute__((always_inline)) void
+in_form(void (*const body)(const struct tile *, int, enum attention_form), const struct tile *t, int rows,
+        enum attention_form form) {
+    if (PAIRS && form == ATTENTION_PAIRS)
+        at_height(body, t, rows, ATTENTION_PAIRS);
+    else
+        at_height(body, t, rows, ATTENTION_FLOATS);
 }
-static void query_tiles(const struct tile *t, int rows) {
-    at_height(query_rows, t, rows);
+
+static void score_tiles(const struct tile *t, int rows, enum attention_form form) {
+    in_form(score_rows, t, rows, form);
 }
-static void key_tiles(const struct tile *t, int rows) {
-    at_height(key_rows, t, rows);
+static void query_tiles(const struct tile *t, int rows, enum attention_form form) {
+    in_form(query_rows, t, rows, form);
+}
+static void key_tiles(const struct tile *t, int rows, enum attention_form form) {
+    in_form(key_rows, t, rows, form);
 }
 
 /* ---- Weights ----------------------------------------------------------------------------------------- */
 
 /* Scores into weights, and dO value^T into the gradient of the scores; zeros where a key is not seen. */
-static inline void weigh_row(float *weight, float *d_score, int keys, int visible, float log_sum,
-                             float delta) {
+static inline void weigh_row(float *weight, float *d_score, int keys, int visible, float factor,
+                             float log_sum, float delta) {
     for (int j = 0; j < visible; j += LANES) {
-        vector p = exp2_vector(load_vector(weight + j) - log_sum);
+        vector p = exp2_vector(load_vector(weight + j) * factor - log_sum);
         store_vector(weight + j, p);
         store_vector(d_score + j, p * (load_vector(d_score + j) - delta));
     }
@@ -132,46 +156,77 @@ static void weigh_all(const struct gradient_keys *keys, const struct gradient_qu
                             .value = keys->key_columns,
                             .terms = (seen + PANEL - 1) / PANEL * PANEL,
                             .head_dim = keys->head_dim};
-        score_tiles(&tile, rows);
+        score_tiles(&tile, rows, keys->form);
         tile.out = queries->d_score + r * KEYS;
         tile.weight = queries->d_out + r * STRIDE;
         tile.value = keys->value_columns;
-        score_tiles(&tile, rows);
+        score_tiles(&tile, rows, keys->form);
         for (int i = r; i < r + rows; i++)
-            weigh_row(queries->weight + i * KEYS, queries->d_score + i * KEYS, keys->keys,
-                      queries->visible[i], queries->log_sum[i], queries->delta[i]);
+            weigh_row(queries->weight + i * KEYS, queries->d_score + i * KEYS, (keys->keys + 1) / 2 * 2,
+                      queries->visible[i], queries->factor, queries->log_sum[i], queries->delta[i]);
+    }
+}
+
+/* Rows of weight and d_score become pairs, two rows in the place of the first; and those of d_score also
+ * pairs along the keys. */
+static void pair_weights(const struct gradient_queries *queries) {
+    float *last = queries->weight + queries->rows * KEYS, *d_last = queries->d_score + queries->rows * KEYS;
+    if (queries->rows % 2) {
+        memset(last, 0, KEYS * sizeof *last);
+        memset(d_last, 0, KEYS * sizeof *d_last);
+    }
+    for (int r = 0; r < queries->rows; r++) {
+        const float *row = queries->d_score + r * KEYS;
+        for (int j = 0; j < KEYS; j += 2 * LANES)
+            store_vector(queries->d_score_pairs + (r * KEYS + j) / 2,
+                         (vector)pair_neighbours(load_vector(row + j), load_vector(row + j + LANES)));
+    }
+    for (int r = 0; r < queries->rows; r += 2) {
+        float *weight = queries->weight + r * KEYS, *d_score = queries->d_score + r * KEYS;
+        for (int j = 0; j < KEYS; j += LANES) {
+            store_vector(weight + j,
+                         (vector)pair_lanes(load_vector(weight + j), load_vector(weight + KEYS + j)));
+            store_vector(d_score + j,
+                         (vector)pair_lanes(load_vector(d_score + j), load_vector(d_score + KEYS + j)));
+        }
     }
 }
 
 static void weigh(const struct gradient_keys *keys, const struct gradient_queries *queries) {
+    bool pairs = PAIRS && keys->form == ATTENTION_PAIRS;
     weigh_all(keys, queries);
-    for (int k = 0, rows, first = 0; k < keys->keys; k += rows) {
+    if (pairs) pair_weights(queries);
+    for (int k = 0, rows, seeing = 0; k < keys->keys; k += rows) {
         rows = tile_height(keys->keys - k);
-        while (first < queries->rows && queries->visible[first] <= k) first++;
+        while (seeing < queries->rows && queries->visible[seeing] <= k) seeing++;
+        int first = pairs ? seeing / 2 * 2 : seeing;
         struct tile tile = {.out = keys->d_value + k * STRIDE,
                             .weight = queries->weight + first * KEYS + k,
-                            .value = queries->d_out + first * STRIDE,
+                            .value = pairs ? queries->d_out_pairs + first / 2 * STRIDE
+                                           : queries->d_out + first * STRIDE,
                             .terms = queries->rows - first,
                             .head_dim = keys->head_dim};
-        key_tiles(&tile, rows);
+        key_tiles(&tile, rows, keys->form);
         tile.out = keys->d_key + k * STRIDE;
         tile.weight = queries->d_score + first * KEYS + k;
-        tile.value = queries->q + first * STRIDE;
-        key_tiles(&tile, rows);
+        tile.value = pairs ? queries->q_pairs + first / 2 * STRIDE : queries->q + first * STRIDE;
+        key_tiles(&tile, rows, keys->form);
     }
 }
 
 static void collect(const struct gradient_keys *keys, const struct gradient_queries *queries, float *d_q,
                     int64_t stride) {
+    bool pairs = PAIRS && keys->form == ATTENTION_PAIRS;
     for (int r = 0, rows; r < queries->rows; r += rows) {
         rows = tile_height(queries->rows - r);
         struct tile tile = {.out = d_q + r * stride,
                             .out_stride = stride,
-                            .weight = queries->d_score + r * KEYS,
+                            .weight =
+                                pairs ? queries->d_score_pairs + r * KEYS / 2 : queries->d_score + r * KEYS,
                             .value = keys->key_rows,
                             .terms = queries->visible[r + rows - 1],
                             .head_dim = keys->head_dim};
-        if (tile.terms) query_tiles(&tile, rows);
+        if (tile.terms) query_tiles(&tile, rows, keys->form);
     }
 }
 
@@ -181,9 +236,10 @@ static inline void pack_kind(const struct gradient_keys *keys, const struct grad
                              enum dtype kind) {
     size_t key_bytes = (size_t)source->key_stride * dtype_size(kind);
     size_t value_bytes = (size_t)source->value_stride * dtype_size(kind);
-    pack_keys(keys->key_columns, source->key, key_bytes, kind, keys->keys, keys->head_dim);
-    pack_keys(keys->value_columns, source->value, value_bytes, kind, keys->keys, keys->head_dim);
-    pack_values(keys->key_rows, source->key, key_bytes, kind, keys->keys, keys->head_dim);
+    enum attention_form form = kind == DTYPE_BF16 ? keys->form : ATTENTION_FLOATS;
+    pack_key_columns(keys->key_columns, source->key, key_bytes, kind, keys->keys, keys->head_dim, form);
+    pack_key_columns(keys->value_columns, source->value, value_bytes, kind, keys->keys, keys->head_dim, form);
+    pack_value_rows(keys->key_rows, source->key, key_bytes, kind, keys->keys, keys->head_dim, form);
 }
 
 static void pack(const struct gradient_keys *keys, const struct gradient_source *source) {
@@ -195,6 +251,20 @@ static void pack(const struct gradient_keys *keys, const struct gradient_source 
     memset(keys->d_value, 0, (size_t)keys->keys * STRIDE * sizeof(float));
 }
 
+static void pair_two(float *to, const float *a, const float *b, int head_dim) {
+    pair_rows((uint32_t *)(void *)to, (const uint16_t *)(const void *)a, (const uint16_t *)(const void *)b,
+              head_dim, (head_dim + LANES - 1) / LANES * LANES);
+}
+
+static void pair(const struct gradient_queries *queries, int head_dim) {
+    for (int r = 0; r < queries->rows; r += 2) {
+        const float *q = queries->q + r * STRIDE, *d_out = queries->d_out + r * STRIDE;
+        bool two = r + 1 < queries->rows;
+        pair_two(queries->q_pairs + r / 2 * STRIDE, q, two ? q + STRIDE : NULL, head_dim);
+        pair_two(queries->d_out_pairs + r / 2 * STRIDE, d_out, two ? d_out + STRIDE : NULL, head_dim);
+    }
+}
+
 static float dot(const void *a, enum dtype a_kind, const void *b, enum dtype b_kind, int64_t count) {
     float a_scratch[ATTENTION_WIDTH], b_scratch[ATTENTION_WIDTH], sum = 0;
     const float *x = block_read(a_scratch, a, a_kind, 0, count);
@@ -204,5 +274,5 @@ static float dot(const void *a, enum dtype a_kind, const void *b, enum dtype b_k
     return sum;
 }
 
-const struct attention_backward_kernels KERNELS_TABLE(attention_backward_kernels) = {dot, pack, weigh,
+const struct attention_backward_kernels KERNELS_TABLE(attention_backward_kernels) = {dot, pack, pair, weigh,
                                                                                      collect};

@@ -3,7 +3,9 @@
  * and nothing of size queries times keys is kept.
  *
  * With P the weights of a block, dO the gradient of the output and delta = rowsum(dO * out):
- *   d_value = P^T dO,  D = P * (dO value^T - delta),  d_q = D key,  d_key = D^T q. */
+ *   d_value = P^T dO,  D = P * (dO value^T - delta),  d_q = D key,  d_key = D^T q.
+ *
+ * With ATTENTION_PAIRS all factors of these products are pairs of bf16, P and D rounded to it. */
 #ifndef VS2_TENSOR_CPU_KERNELS_ATTENTION_BACKWARD_H
 #define VS2_TENSOR_CPU_KERNELS_ATTENTION_BACKWARD_H
 
@@ -22,6 +24,7 @@ enum {
 /* At most ATTENTION_KEYS keys of a head, packed, and their gradients as far as they are summed up. All arrays
  * are aligned to 64 bytes. */
 struct gradient_keys {
+    enum attention_form form;
     int keys, head_dim;
     float *key_columns, *value_columns; /* GRADIENT_PACKED */
     float *key_rows;                    /* GRADIENT_PANELS */
@@ -38,10 +41,15 @@ struct gradient_source {
 /* At most GRADIENT_ROWS query rows. */
 struct gradient_queries {
     int rows;
-    float *q, *d_out; /* [rows, ATTENTION_STRIDE]; q times scale * log2(e); zeros up to a multiple of 16 */
+    float factor;     /* of the scores: 1, or for pairs scale * log2(e) */
+    float *q, *d_out; /* [rows, ATTENTION_STRIDE]; q times scale * log2(e); zeros up to a multiple of 16; or
+                         rows of pairs */
     float *log_sum, *delta;  /* [rows]; log_sum to the base 2 */
     int32_t *visible;        /* [rows], not falling: row r sees keys [0, visible[r]) */
     float *weight, *d_score; /* [rows, ATTENTION_KEYS] */
+    /* Pairs alone: two rows of q and d_out as one, [rows / 2, ATTENTION_STRIDE], and d_score with its keys in
+     * pairs, [rows, ATTENTION_KEYS / 2]. */
+    float *q_pairs, *d_out_pairs, *d_score_pairs;
 };
 
 struct attention_backward_kernels {
@@ -49,7 +57,9 @@ struct attention_backward_kernels {
     float (*dot)(const void *a, enum dtype a_kind, const void *b, enum dtype b_kind, int64_t count);
     /* Packs the keys and clears their gradients. */
     void (*pack)(const struct gradient_keys *keys, const struct gradient_source *source);
-    /* Sets weight and d_score of the rows; d_key and d_value += theirs. */
+    /* Sets q_pairs and d_out_pairs. */
+    void (*pair)(const struct gradient_queries *queries, int head_dim);
+    /* Sets weight, d_score and d_score_pairs of the rows; d_key and d_value += theirs. */
     void (*weigh)(const struct gradient_keys *keys, const struct gradient_queries *queries);
     /* d_q += d_score times key, in rows of `stride` floats that are a multiple of 16 long. */
     void (*collect)(const struct gradient_keys *keys, const struct gradient_queries *queries, float *d_q,

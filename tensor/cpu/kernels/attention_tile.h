@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tensor/cpu/kernels/attention.h"
-#include "tensor/cpu/kernels/vector.h"
+#include "tensor/cpu/kernels/pairs.h"
 
 /* A tile is TILE_ROWS x 2 vectors of sums, which fill the registers but for two loads and a broadcast. */
 #if defined(__AVX512F__)
@@ -116,18 +116,71 @@ static inline void pack_values(float *to, const char *from, size_t row_bytes, en
     }
 }
 
-/* ---- Tiles: `rows` and `both` are constants once inlined ----------------------------------------------- */
+/* Columns of ATTENTION_PAIRS are pairs of neighbours in a row, which lie there as words. */
+static inline void pack_key_columns(float *to, const char *from, size_t row_bytes, enum dtype kind, int keys,
+                                    int head_dim, enum attention_form form) {
+    if (form == ATTENTION_PAIRS)
+        pack_keys(to, from, row_bytes, DTYPE_F32, keys, head_dim / 2);
+    else
+        pack_keys(to, from, row_bytes, kind, keys, head_dim);
+}
 
-/* scores[r][j] = q[r] . key[j] for a panel's keys. */
+/* Two rows of bf16 as one of pairs, zeros behind them up to `width`; b NULL: zeros. */
+static inline void pair_rows(uint32_t *restrict to, const uint16_t *restrict a, const uint16_t *restrict b,
+                             int count, int width) {
+    static const uint16_t zeros[ATTENTION_WIDTH];
+    if (!b) b = zeros;
+#pragma omp simd
+    for (int i = 0; i < count; i++) to[i] = a[i] | (uint32_t)b[i] << 16;
+    for (int i = count; i < width; i++) to[i] = 0;
+}
+
+/* The values of two keys a step: to[panel][k / 2][j] = pair of value[k][panel * PANEL + j] and the next. */
+static inline void pack_value_pairs(float *to, const char *from, size_t row_bytes, int keys, int head_dim) {
+    for (int k = 0; k < keys; k += 2) {
+        const char *row = from + (size_t)k * row_bytes;
+        prefetch_row(row + AHEAD * row_bytes, (size_t)head_dim * 2);
+        prefetch_row(row + (AHEAD + 1) * row_bytes, (size_t)head_dim * 2);
+        for (int i = 0; i < head_dim; i += PANEL) {
+            int count = head_dim - i < PANEL ? head_dim - i : PANEL;
+            const uint16_t *a = (const uint16_t *)(const void *)row + i;
+            const uint16_t *b = k + 1 < keys ? (const uint16_t *)(const void *)(row + row_bytes) + i : NULL;
+            uint32_t *at = (uint32_t *)(void *)(to + (i / PANEL) * VALUE_PANEL + k / 2 * PANEL);
+            pair_rows(at, a, b, count, (count + LANES - 1) / LANES * LANES);
+        }
+    }
+}
+
+static inline void pack_value_rows(float *to, const char *from, size_t row_bytes, enum dtype kind, int keys,
+                                   int head_dim, enum attention_form form) {
+    if (form == ATTENTION_PAIRS)
+        pack_value_pairs(to, from, row_bytes, keys, head_dim);
+    else
+        pack_values(to, from, row_bytes, kind, keys, head_dim);
+}
+
+/* ---- Tiles: `rows`, `both` and `form` are constants once inlined --------------------------------------- */
+
+/* sum += v times one factor: an element, or a pair of them. */
+static inline __attribute__((always_inline)) vector add_product(vector sum, vector v, const float *factor,
+                                                                const enum attention_form form) {
+    if (form == ATTENTION_FLOATS) return sum + v * *factor;
+    uint32_t pair;
+    memcpy(&pair, factor, sizeof pair);
+    return add_pairs(sum, (vector_words)v, (vector_words){0} + pair);
+}
+
+/* scores[r][j] = q[r] . key[j] for a panel's keys; `terms` elements, or pairs. */
 static inline __attribute__((always_inline)) void score_tile(float *scores, const float *q, const float *key,
-                                                             int head_dim, const int rows) {
+                                                             int terms, const int rows,
+                                                             const enum attention_form form) {
     vector sum[TILE_ROWS][2] = {0};
-    for (int i = 0; i < head_dim; i++) {
+    for (int i = 0; i < terms; i++) {
         vector low = load_vector(key + i * PANEL), high = load_vector(key + i * PANEL + LANES);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
-            sum[r][0] += low * q[r * STRIDE + i];
-            sum[r][1] += high * q[r * STRIDE + i];
+            sum[r][0] = add_product(sum[r][0], low, q + r * STRIDE + i, form);
+            sum[r][1] = add_product(sum[r][1], high, q + r * STRIDE + i, form);
         }
     }
 #pragma GCC unroll 12

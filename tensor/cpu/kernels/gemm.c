@@ -2,12 +2,8 @@
 
 #include <string.h>
 
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
-
 #include "tensor/cpu/kernels/block.h"
-#include "tensor/cpu/kernels/vector.h"
+#include "tensor/cpu/kernels/pairs.h"
 
 /* The depth goes by steps of two vectors of f32. In GEMM_SPLIT a vector of bf16 pairs becomes two of f32, the
  * even elements by a shift and the odd ones by a mask, without a shuffle; the other factor is packed in that
@@ -16,11 +12,7 @@ enum { STEP = 2 * VECTOR_LANES };
 
 static enum gemm_form form(enum dtype rows, enum dtype weights) {
     if (weights == DTYPE_F32) return GEMM_F32;
-#ifdef __AVX512BF16__
-    if (rows == DTYPE_BF16) return GEMM_PAIRS;
-#endif
-    (void)rows;
-    return GEMM_SPLIT;
+    return PAIRS && rows == DTYPE_BF16 ? GEMM_PAIRS : GEMM_SPLIT;
 }
 
 static void pack(float *packed, const void *row, enum dtype kind, int64_t depth, enum gemm_form form) {
@@ -43,17 +35,6 @@ static void pack(float *packed, const void *row, enum dtype kind, int64_t depth,
             }
         }
     }
-}
-
-/* sum += the products of a row's and the weights' pairs, lane by lane. */
-static inline vector add_pairs(vector sum, vector_words a, vector_words w) {
-#ifdef __AVX512BF16__
-    return (vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)w);
-#else
-    (void)a, (void)w;
-    __builtin_unreachable(); /* form() does not give GEMM_PAIRS */
-    return sum;
-#endif
 }
 
 /* Half `part` (0 or 1) of a step of weights. */
