@@ -87,11 +87,11 @@ static const struct option_spec option_table[] = {
      .high = 1000},
     {.name = "activation-memory",
      .argument = "BYTES",
-     .help = "of activations that are kept; all others are computed again",
-     .standard = "0",
+     .help = "of activations that are kept all the same; -1: an eighth of what the optimizer takes",
+     .standard = "-1",
      .kind = OPTION_INTEGER,
      .offset = offsetof(struct settings, activation_bytes),
-     .low = 0,
+     .low = -1,
      .high = (int64_t)1 << 50},
     {.name = "steps",
      .argument = "N",
@@ -262,7 +262,7 @@ static enum status load(struct bench *bench, struct error *err) {
         .model = &bench->model,
         .gradients = &bench->optimizer.gradients,
         .recompute = true,
-        .activation_bytes = settings->activation_bytes,
+        .activation_bytes = pass_activation_bytes(settings->activation_bytes, bench->optimizer.bytes),
         .timed = true,
     };
     bench->rollout = rollout_new(&rollout, err);
@@ -501,6 +501,7 @@ static void close_bench(struct bench *bench) {
 
 int bench_grpo(int argc, char **argv) {
     struct settings settings = {.device = "auto",
+                                .activation_bytes = -1,
                                 .samples = 8,
                                 .new_tokens = 256,
                                 .steps = 1,

@@ -19,6 +19,7 @@ struct settings {
     int64_t steps, warmup, cutoff;
     int dtype;
     bool train_vision, keep_activations, cached;
+    int64_t activation_bytes; /* -1: as vs2-train has it */
     struct bench_frames frames;
 };
 
@@ -72,6 +73,14 @@ static const struct option_spec option_table[] = {
      .help = "no gradient checkpointing",
      .kind = OPTION_FLAG,
      .offset = offsetof(struct settings, keep_activations)},
+    {.name = "activation-memory",
+     .argument = "BYTES",
+     .help = "of activations that are kept all the same; -1: an eighth of what the optimizer takes",
+     .standard = "-1",
+     .kind = OPTION_INTEGER,
+     .offset = offsetof(struct settings, activation_bytes),
+     .low = -1,
+     .high = (int64_t)1 << 50},
     {.kind = OPTION_TABLE, .table = bench_frame_options, .offset = offsetof(struct settings, frames)},
     {.name = "cutoff",
      .argument = "N",
@@ -161,6 +170,7 @@ static enum status load(struct bench *bench, struct error *err) {
         .gradients = &bench->optimizer.gradients,
         .cache = bench->cache,
         .recompute = !settings->keep_activations,
+        .activation_bytes = pass_activation_bytes(settings->activation_bytes, bench->optimizer.bytes),
         .timed = true,
     };
     bench->runner = pass_runner_new(&pass, err);
@@ -312,6 +322,7 @@ static void close_bench(struct bench *bench) {
 int bench_sft(int argc, char **argv) {
     struct settings settings = {.device = "auto",
                                 .media_dir = ".",
+                                .activation_bytes = -1,
                                 .steps = 3,
                                 .warmup = 1,
                                 .frames = bench_frames_default(),

@@ -64,12 +64,20 @@ static void loss_part(const struct model *model, struct tensor d_head, struct ar
     arena_release(arena, mark);
 }
 
+static int64_t logit_row_bytes(const struct model *model) {
+    return model->config.vocab * (int64_t)dtype_size(model->compute);
+}
+
+size_t language_loss_bytes(const struct model *model, int64_t rows) {
+    int64_t row_bytes = logit_row_bytes(model);
+    return (size_t)(part_rows(rows, LOSS_BYTES, row_bytes) * row_bytes);
+}
+
 void language_loss(const struct model *model, const struct model *gradients, struct arena *arena,
                    const struct language_loss *loss) {
     struct tensor d_head =
         model->config.tied_embeddings ? gradients->language.embedding : gradients->language.head;
-    int64_t row_bytes = model->config.vocab * (int64_t)dtype_size(model->compute);
-    int64_t rows = part_rows(loss->states.rows, LOSS_BYTES, row_bytes);
+    int64_t rows = part_rows(loss->states.rows, LOSS_BYTES, logit_row_bytes(model));
     for (int64_t first = 0; first < loss->states.rows; first += rows) {
         int64_t count = loss->states.rows - first < rows ? loss->states.rows - first : rows;
         loss_part(model, d_head, arena, loss, first, count);

@@ -10,6 +10,10 @@
 
 static const struct tensor none;
 
+int64_t pass_activation_bytes(int64_t given, int64_t trained_bytes) {
+    return given >= 0 ? given : trained_bytes / 8;
+}
+
 struct pass_runner *pass_runner_new(const struct pass_settings *settings, struct error *err) {
     struct pass_runner *runner = memory_new(1, sizeof *runner, "the training pass", err);
     if (!runner) return NULL;

@@ -34,6 +34,11 @@ struct pass_settings {
     bool timed;                    /* wait for the device at the end of each part, to measure it */
 };
 
+/* The activation_bytes that is given, or when none is (below 0) an eighth of what trained parameters take
+ * with moments and gradients: keeping activations saves up to a quarter of a step, and costs little beside
+ * these. */
+int64_t pass_activation_bytes(int64_t given, int64_t trained_bytes);
+
 struct pass_runner;
 
 /* NULL with err set when out of memory; the settings are copied. */

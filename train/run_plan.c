@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const double run_plan_logits = 2.0 * (64 << 20), run_plan_ahead = (double)(1 << 30);
+const double run_plan_ahead = (double)(1 << 30);
 
 /* Memory that programs can have without swapping, in bytes; 0 when the system does not say. */
 static double available_memory(void) {
@@ -67,14 +67,15 @@ void run_plan_steps(const struct train_run *run, const char *name) {
            run->schedule.warmup_steps, config->learning_rate, config->lr_scheduler_type);
 }
 
-double run_plan_activations(const struct train_run *run, int64_t tokens, int64_t wanted) {
-    const struct train_config *config = run->config;
-    int64_t layers = run->model.config.layers;
-    struct tape_depth depth = {.attention = layers, .whole = layers};
+double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t wanted) {
+    const struct train_config *config = plan->run->config;
+    const struct model *model = &plan->run->model;
+    struct tape_depth depth = {.attention = model->config.layers, .whole = model->config.layers};
     if (config->gradient_checkpointing)
-        depth = language_tape_depth(&run->model, tokens, wanted, 0,
-                                    config->activation_memory > 0 ? (size_t)config->activation_memory : 0);
-    return (double)language_tape_bytes(&run->model, tokens, wanted, depth);
+        depth = language_tape_depth(
+            model, tokens, wanted, 0,
+            (size_t)pass_activation_bytes(config->activation_memory, (int64_t)plan->trained_bytes));
+    return (double)language_tape_bytes(model, tokens, wanted, depth);
 }
 
 void run_plan_memory(struct run_plan *plan) {

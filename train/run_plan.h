@@ -27,9 +27,9 @@ void run_plan_bytes(struct run_plan *plan, const char *what, double bytes);
 void run_plan_end(struct run_plan *plan);
 
 /* Bytes that the backward pass keeps of one pass of `tokens`, `wanted` of them with a loss. */
-double run_plan_activations(const struct train_run *run, int64_t tokens, int64_t wanted);
+double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t wanted);
 
-/* What is taken beside tensors of the model, bounds set in other files: logits, and samples read ahead. */
-extern const double run_plan_logits, run_plan_ahead;
+/* What samples that are read ahead take at most, a bound set in other files. */
+extern const double run_plan_ahead;
 
 #endif

@@ -38,9 +38,8 @@ static void print_memory(const struct sft *sft, struct run_plan *plan) {
     printf("work\n  %.4g FLOPs a step in the language model, vision tower aside\n",
            flops_a_token(sft) * step_tokens);
     run_plan_memory(plan);
-    run_plan_bytes(plan, "activations of the longest sequence",
-                   run_plan_activations(&sft->run, longest, longest));
-    run_plan_bytes(plan, "logits", run_plan_logits);
+    run_plan_bytes(plan, "activations of the longest sequence", run_plan_activations(plan, longest, longest));
+    run_plan_bytes(plan, "logits", (double)language_loss_bytes(&sft->run.model, longest));
     run_plan_bytes(plan, "samples ahead, at most", run_plan_ahead);
     if (freeze.vision_tower && freeze.projector)
         run_plan_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);

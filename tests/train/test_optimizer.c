@@ -85,6 +85,7 @@ static void test_frozen_parts(void **state) {
         int64_t bytes =
             optimizer_bytes(&f.model, f.optimizer.parameters, f.optimizer.parameter_count, &freeze);
         assert_true(bytes >= 16 * elements && bytes <= 18 * elements);
+        assert_int_equal(f.optimizer.bytes, bytes);
         close_all(&f);
     }
 }

@@ -321,6 +321,7 @@ static void check_same(const char *name, const char *const *extra, json_t *expec
 static void check_memory_settings(const char *type) {
     const char *const none[] = {type, NULL}, *const keep[] = {type, "gradient_checkpointing=false", NULL},
                       *const some[] = {type, "activation_memory=100KiB", NULL},
+                      *const again[] = {type, "activation_memory=0", NULL},
                       *const uncached[] = {type, "vision_cache_memory=0", NULL},
                       *const threads[] = {type, "dataloader_num_workers=3", NULL};
     char cache[64];
@@ -329,6 +330,7 @@ static void check_memory_settings(const char *type) {
     json_t *plain = six_steps("plain", none);
     check_same("keep", keep, plain, 0);
     check_same("some", some, plain, 0);
+    check_same("again", again, plain, 0);
     check_same("uncached", uncached, plain, 0);
     check_same("threads", threads, plain, 0);
     check_same("disk", disk, plain, 0);
