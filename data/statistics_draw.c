@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/svg.h"
 #include "data/statistics.h"
 
 static int64_t largest(const struct histogram *histogram) {
@@ -74,17 +75,6 @@ static const char style_sheet[] =
     "}\n"
     "</style>\n";
 
-static void append_escaped(struct text *svg, const char *text) {
-    for (; *text; text++) {
-        if (*text == '&')
-            text_append_string(svg, "&amp;");
-        else if (*text == '<')
-            text_append_string(svg, "&lt;");
-        else
-            text_append(svg, text, 1);
-    }
-}
-
 static void append_bars(struct text *svg, const struct histogram *histogram, double left, double bottom) {
     double width = (double)PLOT_WIDTH / histogram->bins;
     int every = (histogram->bins + MOST_LABELS - 1) / MOST_LABELS;
@@ -106,17 +96,15 @@ static void append_bars(struct text *svg, const struct histogram *histogram, dou
 
 static void append_panel(struct text *svg, const struct histogram_panel *panel, double x, double y) {
     double left = x + LEFT, bottom = y + TOP + PLOT_HEIGHT;
-    text_format(svg, "<text class=\"title\" x=\"%.1f\" y=\"%.1f\">", left, y + 24);
-    append_escaped(svg, panel->title);
-    text_format(svg, "</text>\n<text class=\"quiet\" x=\"%.1f\" y=\"%.1f\">", left, y + 40);
+    svg_append_text(svg, left, y + 24, "title", "start", false, panel->title);
+    text_format(svg, "<text class=\"quiet\" x=\"%.1f\" y=\"%.1f\">", left, y + 40);
     if (panel->count > 0)
         append_summary(svg, panel);
     else
         text_append_string(svg, "none");
     text_append_string(svg, "</text>\n");
     if (panel->count > 0) append_bars(svg, &panel->histogram, left, bottom);
-    text_format(svg, "<line class=\"axis\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", left, bottom,
-                left + PLOT_WIDTH, bottom);
+    svg_append_line(svg, "axis", left, bottom, left + PLOT_WIDTH, bottom);
 }
 
 void histograms_append_svg(struct text *svg, const struct histogram_panel *panels, size_t count) {

@@ -15,9 +15,10 @@
 
 enum { COPIED_LIMIT = 256 << 20, CONFIG_LIMIT = 64 << 20, COPIED_FILES = 16, NAME_SIZE = 64 };
 
-/* The state as it was when saving began: three arrays a trained parameter, or one with only_model. */
+/* The state as it was when saving began: an array for each part of a trained parameter, or one with
+ * only_model. */
 struct snapshot {
-    float **parts; /* [count * CHECKPOINT_PARTS]; NULL where nothing is kept */
+    float **parts; /* [count * CHECKPOINT_MOST_PARTS]; NULL where nothing is kept */
     size_t count;
 };
 
@@ -39,7 +40,7 @@ struct checkpoint_writer {
 };
 
 static int parts_kept(const struct checkpoint_run *run) {
-    return run->only_model ? 1 : CHECKPOINT_PARTS;
+    return run->only_model ? 1 : (int)checkpoint_part_count(run);
 }
 
 static size_t elements_of(const struct parameter *parameter) {
@@ -87,7 +88,7 @@ struct checkpoint_writer *checkpoint_writer_new(const struct checkpoint_run *run
 /* ---- Snapshots --------------------------------------------------------------------------------------- */
 
 static void snapshot_free(struct snapshot *snapshot) {
-    for (size_t i = 0; snapshot->parts && i < snapshot->count * CHECKPOINT_PARTS; i++)
+    for (size_t i = 0; snapshot->parts && i < snapshot->count * CHECKPOINT_MOST_PARTS; i++)
         free(snapshot->parts[i]);
     free(snapshot->parts);
     *snapshot = (struct snapshot){0};
@@ -98,7 +99,8 @@ static bool snapshot_allocate(struct snapshot *snapshot, const struct checkpoint
     struct error none;
     if (checkpoint_snapshot_bytes(run) > run->snapshot_limit) return false;
     snapshot->count = run->count;
-    snapshot->parts = memory_new(run->count * CHECKPOINT_PARTS, sizeof *snapshot->parts, "a snapshot", &none);
+    snapshot->parts =
+        memory_new(run->count * CHECKPOINT_MOST_PARTS, sizeof *snapshot->parts, "a snapshot", &none);
     if (!snapshot->parts) return false;
     for (size_t i = 0; i < run->count; i++)
         for (int part = 0; run->trained[i] && part < parts_kept(run); part++) {
@@ -107,7 +109,7 @@ static bool snapshot_allocate(struct snapshot *snapshot, const struct checkpoint
                 snapshot_free(snapshot);
                 return false;
             }
-            snapshot->parts[i * CHECKPOINT_PARTS + (size_t)part] = room;
+            snapshot->parts[i * CHECKPOINT_MOST_PARTS + (size_t)part] = room;
         }
     return true;
 }
@@ -116,9 +118,10 @@ static enum status snapshot_take(struct snapshot *snapshot, const struct checkpo
                                  struct error *err) {
     for (size_t i = 0; i < run->count; i++)
         for (int part = 0; run->trained[i] && part < parts_kept(run); part++) {
-            enum status status = run->reader.read(run->reader.state, i, (enum checkpoint_part)part, 0,
-                                                  (int64_t)elements_of(&run->parameters[i]),
-                                                  snapshot->parts[i * CHECKPOINT_PARTS + (size_t)part], err);
+            enum status status =
+                run->reader.read(run->reader.state, i, (enum checkpoint_part)part, 0,
+                                 (int64_t)elements_of(&run->parameters[i]),
+                                 snapshot->parts[i * CHECKPOINT_MOST_PARTS + (size_t)part], err);
             if (status != STATUS_OK) return status;
         }
     return STATUS_OK;
@@ -128,7 +131,7 @@ static enum status snapshot_read(void *state, size_t index, enum checkpoint_part
                                  int64_t count, float *elements, struct error *err) {
     (void)err;
     const struct snapshot *snapshot = state;
-    memcpy(elements, snapshot->parts[index * CHECKPOINT_PARTS + (size_t)part] + first,
+    memcpy(elements, snapshot->parts[index * CHECKPOINT_MOST_PARTS + (size_t)part] + first,
            (size_t)count * sizeof *elements);
     return STATUS_OK;
 }

@@ -5,7 +5,7 @@
  *       generation_config.json, preprocessor_config.json, tokenizer and chat files  copies of the source's
  *       model.safetensors            or model-0000X-of-0000Y.safetensors with their index
  *       trainer_state.json, trainer_log.jsonl, ...  the files that the caller gives
- *       vs2_state/model.safetensors  f32 weights and moments of what is trained
+ *       vs2_state/model.safetensors  f32 weights and moments of what is trained, and a moving reference
  *       vs2_state/state.json         the caller's state, what must be equal on resume, all files' sizes
  *
  * A folder of that name is always complete: it is written as checkpoint-N.tmp-PID, synced and renamed. Where
@@ -24,12 +24,15 @@
 #include "model/config.h"
 #include "model/parameters.h"
 
-/* The three f32 arrays that a trained parameter has, of as many elements as the parameter. */
+/* The three f32 arrays that a trained parameter has, of as many elements as the parameter; and a fourth in
+ * runs whose reference model moves. */
 enum checkpoint_part {
     CHECKPOINT_WEIGHT, /* the master weight */
     CHECKPOINT_FIRST_MOMENT,
     CHECKPOINT_SECOND_MOMENT,
     CHECKPOINT_PARTS,
+    CHECKPOINT_REFERENCE = CHECKPOINT_PARTS, /* the reference model's weight */
+    CHECKPOINT_MOST_PARTS,
 };
 
 /* Where they are read from: puts elements [first, first + count) of a part of parameter `index` into
@@ -53,6 +56,7 @@ struct checkpoint_run {
     enum dtype dtype; /* DTYPE_BF16 or DTYPE_F32: what model files hold; bf16 is the rounded master */
     const json_t *configuration; /* object: settings that a resumed run must share, compared key by key */
     bool only_model;             /* save_only_model: no vs2_state/; cannot be resumed */
+    bool has_reference;          /* there is a CHECKPOINT_REFERENCE */
     int64_t total_limit;         /* save_total_limit: the oldest beyond it are removed; 0: none is */
     size_t snapshot_limit; /* bytes of host memory that a snapshot may take (checkpoint_snapshot_bytes): when
                               it fits, saving copies the state and returns, and a thread writes; when it does
@@ -71,7 +75,7 @@ struct checkpoint_file {
 };
 
 /* Host memory that a checkpoint in the making takes when it is written by a thread: 12 bytes a trained
- * element (4 with only_model). It is freed when the checkpoint is written. */
+ * element (4 with only_model, 16 with has_reference). It is freed when the checkpoint is written. */
 size_t checkpoint_snapshot_bytes(const struct checkpoint_run *run);
 
 struct checkpoint_writer;

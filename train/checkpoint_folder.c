@@ -30,7 +30,7 @@ const char *const checkpoint_copied[] = {"generation_config.json",
 
 void checkpoint_part_name(const struct parameter *parameter, enum checkpoint_part part,
                           char name[STATE_NAME_SIZE]) {
-    static const char *const parts[] = {"weight", "first_moment", "second_moment"};
+    static const char *const parts[] = {"weight", "first_moment", "second_moment", "reference"};
     snprintf(name, STATE_NAME_SIZE, "%s.%s", parameter->name, parts[part]);
 }
 
@@ -119,10 +119,15 @@ static enum status write_model(const struct checkpoint_content *content, const c
 
 /* ---- The training state ------------------------------------------------------------------------------ */
 
-/* The tensors of vs2_state/: three a trained parameter. */
+size_t checkpoint_part_count(const struct checkpoint_run *run) {
+    return run->has_reference ? CHECKPOINT_MOST_PARTS : CHECKPOINT_PARTS;
+}
+
+/* The tensors of vs2_state/: `parts` a trained parameter. */
 struct state_source {
     const struct checkpoint_content *content;
-    const size_t *parameter; /* [tensors / 3] */
+    size_t parts;
+    const size_t *parameter; /* [tensors / parts] */
     uint32_t *checksums;     /* [tensors] */
 };
 
@@ -130,8 +135,8 @@ static enum status read_state(void *state, size_t index, int64_t first, int64_t 
                               struct error *err) {
     struct state_source *source = state;
     const struct checkpoint_reader *reader = &source->content->reader;
-    enum checkpoint_part part = (enum checkpoint_part)(index % CHECKPOINT_PARTS);
-    enum status status = reader->read(reader->state, source->parameter[index / CHECKPOINT_PARTS], part, first,
+    enum checkpoint_part part = (enum checkpoint_part)(index % source->parts);
+    enum status status = reader->read(reader->state, source->parameter[index / source->parts], part, first,
                                       count, elements, err);
     if (status == STATUS_OK)
         source->checksums[index] =
@@ -189,8 +194,8 @@ static enum status write_state_tensors(struct state_source *source, const char *
     char(*names)[STATE_NAME_SIZE] = memory_new(tensors, sizeof *names, "a checkpoint", err);
     enum status status = entries && names ? STATUS_OK : STATUS_FAILED;
     for (size_t i = 0; status == STATUS_OK && i < tensors; i++) {
-        const struct parameter *parameter = &run->parameters[source->parameter[i / CHECKPOINT_PARTS]];
-        checkpoint_part_name(parameter, (enum checkpoint_part)(i % CHECKPOINT_PARTS), names[i]);
+        const struct parameter *parameter = &run->parameters[source->parameter[i / source->parts]];
+        checkpoint_part_name(parameter, (enum checkpoint_part)(i % source->parts), names[i]);
         entries[i] = (struct checkpoint_entry){names[i], DTYPE_F32, 2, {parameter->rows, parameter->cols}};
     }
     const struct checkpoint_source from = {read_state, source};
@@ -205,18 +210,19 @@ static enum status write_state(const struct checkpoint_content *content, const c
                                struct error *err) {
     const struct checkpoint_run *run = content->run;
     size_t *parameter = memory_new(run->count, sizeof *parameter, "a checkpoint", err), trained = 0;
+    size_t parts = checkpoint_part_count(run);
     char *inner = file_join(folder, checkpoint_state_folder, err);
-    uint32_t *checksums = memory_new(CHECKPOINT_PARTS * run->count, sizeof *checksums, "a checkpoint", err);
+    uint32_t *checksums = memory_new(parts * run->count, sizeof *checksums, "a checkpoint", err);
     enum status status = parameter && inner && checksums ? STATUS_OK : STATUS_FAILED;
     if (status == STATUS_OK) status = folder_make(inner, err);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < run->count; i++)
             if (run->trained[i]) parameter[trained++] = i;
-        struct state_source source = {content, parameter, checksums};
-        status = write_state_tensors(&source, inner, CHECKPOINT_PARTS * trained, err);
+        struct state_source source = {content, parts, parameter, checksums};
+        status = write_state_tensors(&source, inner, parts * trained, err);
     }
     if (status == STATUS_OK)
-        status = write_state_file(content, folder, inner, checksums, CHECKPOINT_PARTS * trained, err);
+        status = write_state_file(content, folder, inner, checksums, parts * trained, err);
     if (status == STATUS_OK) folder_sync(inner);
     free(checksums);
     free(inner);

@@ -13,8 +13,11 @@ extern const char
     *const checkpoint_copied[];             /* files of the source that go with the weights; ends with NULL */
 extern const char checkpoint_final_ready[]; /* the final model, complete, on its way into the folder */
 
-/* The name of a part of a trained parameter in vs2_state/: "NAME.weight", ".first_moment", ".second_moment".
- */
+/* How many parts a trained parameter has in the run's state. */
+size_t checkpoint_part_count(const struct checkpoint_run *run);
+
+/* The name of a part of a trained parameter in vs2_state/: "NAME.weight", ".first_moment", ".second_moment",
+ * ".reference". */
 void checkpoint_part_name(const struct parameter *parameter, enum checkpoint_part part,
                           char name[STATE_NAME_SIZE]);
 

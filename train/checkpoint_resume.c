@@ -12,7 +12,7 @@ enum { PIECE_ELEMENTS = 1 << 20 };
 struct checkpoint_tensors {
     struct safetensors stored;
     const struct parameter *parameters;
-    const struct stored_tensor **tensors; /* [count * CHECKPOINT_PARTS]; NULL: frozen */
+    const struct stored_tensor **tensors; /* [count * CHECKPOINT_MOST_PARTS]; NULL: frozen */
     uint32_t *checksums;                  /* the same */
     size_t count;
     char *folder;
@@ -50,7 +50,7 @@ static enum status find_part(struct checkpoint_tensors *tensors, size_t index, e
     if (stored->rank != 2 || stored->shape[0] != parameter->rows || stored->shape[1] != parameter->cols ||
         stored->type->dtype != DTYPE_F32 || !stored->type->usable)
         return error_set(err, "%s: %s has another shape: it is of another model", tensors->folder, name);
-    tensors->tensors[index * CHECKPOINT_PARTS + (size_t)part] = stored;
+    tensors->tensors[index * CHECKPOINT_MOST_PARTS + (size_t)part] = stored;
     return STATUS_OK;
 }
 
@@ -58,10 +58,10 @@ static enum status find_tensors(struct checkpoint_tensors *tensors, const struct
                                 const json_t *sums, struct error *err) {
     size_t found = 0;
     for (size_t i = 0; i < run->count; i++)
-        for (int part = 0; run->trained[i] && part < CHECKPOINT_PARTS; part++) {
+        for (size_t part = 0; run->trained[i] && part < checkpoint_part_count(run); part++) {
             enum status status = find_part(tensors, i, (enum checkpoint_part)part, err);
             if (status != STATUS_OK) return status;
-            tensors->checksums[i * CHECKPOINT_PARTS + (size_t)part] =
+            tensors->checksums[i * CHECKPOINT_MOST_PARTS + part] =
                 (uint32_t)json_integer_value(json_array_get(sums, found++));
         }
     if (found != tensors->stored.count || found != json_array_size(sums))
@@ -86,7 +86,7 @@ static enum status open_tensors(const char *folder, const struct checkpoint_run 
     if (!tensors) return STATUS_FAILED;
     tensors->parameters = run->parameters;
     tensors->count = run->count;
-    size_t parts = run->count * CHECKPOINT_PARTS;
+    size_t parts = run->count * CHECKPOINT_MOST_PARTS;
     tensors->tensors = memory_new(parts, sizeof(*tensors->tensors), "a checkpoint", err);
     tensors->checksums = memory_new(parts, sizeof *tensors->checksums, "a checkpoint", err);
     tensors->folder = memory_text(folder, strlen(folder), "a checkpoint", err);
@@ -122,7 +122,7 @@ enum status checkpoint_resume_open(const char *folder, const struct checkpoint_r
 static enum status give_part(const struct checkpoint_tensors *tensors, size_t index,
                              enum checkpoint_part part, struct checkpoint_sink sink, float *piece,
                              struct error *err) {
-    size_t place = index * CHECKPOINT_PARTS + (size_t)part;
+    size_t place = index * CHECKPOINT_MOST_PARTS + (size_t)part;
     const struct stored_tensor *stored = tensors->tensors[place];
     int64_t elements = (int64_t)(stored->bytes / sizeof(float));
     uint32_t checksum = 0;
@@ -144,10 +144,10 @@ enum status checkpoint_resume_read(const struct checkpoint_resume *resume, struc
     const struct checkpoint_tensors *tensors = resume->tensors;
     float *piece = memory_new(PIECE_ELEMENTS, sizeof *piece, "a checkpoint", err);
     enum status status = piece ? STATUS_OK : STATUS_FAILED;
-    for (size_t i = 0; status == STATUS_OK && i < tensors->count * CHECKPOINT_PARTS; i++)
+    for (size_t i = 0; status == STATUS_OK && i < tensors->count * CHECKPOINT_MOST_PARTS; i++)
         if (tensors->tensors[i])
-            status = give_part(tensors, i / CHECKPOINT_PARTS, (enum checkpoint_part)(i % CHECKPOINT_PARTS),
-                               sink, piece, err);
+            status = give_part(tensors, i / CHECKPOINT_MOST_PARTS,
+                               (enum checkpoint_part)(i % CHECKPOINT_MOST_PARTS), sink, piece, err);
     free(piece);
     return status;
 }

@@ -50,7 +50,8 @@ enum train_grid_time {
 
 /* What stage grpo has of its own. Numbers that were not given and have no default are NaN. */
 struct train_grpo {
-    /* Prompts. train_config.datasets and eval_datasets are paths of JSON files here. */
+    /* Prompts. train_config.datasets and eval_datasets are the path of a JSON file each here; media_dir NULL
+     * means the folder of the file itself. */
     char *question_template; /* the user's turn, with {problem} in it; @FILE reads it. NULL: the published one
                               */
     int64_t max_prompt_length; /* of longer prompts the right end is kept; INT64_MAX: all of it */

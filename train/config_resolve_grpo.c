@@ -23,14 +23,11 @@ static enum status check_belongs(const struct config_reader *reader, const char 
 
 /* ---- Prompts ----------------------------------------------------------------------------------------- */
 
-/* Paths in the rows start from the folder of their file. */
-static enum status resolve_media_dir(struct train_config *config, struct error *err) {
-    if (config->media_dir) return STATUS_OK;
-    const char *path = config->datasets.names[0], *slash = strrchr(path, '/');
-    const char *folder = slash ? path : ".";
-    size_t length = !slash ? 1 : slash == path ? 1 : (size_t)(slash - path);
-    config->media_dir = memory_text(folder, length, "a path", err);
-    return config->media_dir ? STATUS_OK : STATUS_FAILED;
+static enum status check_files(struct config_reader *reader, const struct train_config *config,
+                               struct error *err) {
+    if (config->datasets.count == 1 && config->eval_datasets.count <= 1) return STATUS_OK;
+    error_usage(err, "one file is wanted, not several");
+    return config_fail_at(reader, config->datasets.count > 1 ? "dataset" : "eval_dataset", err);
 }
 
 static enum status resolve_template(struct config_reader *reader, struct train_grpo *grpo,
@@ -179,7 +176,7 @@ enum status config_resolve_grpo(struct config_reader *reader, struct config_valu
                                 struct error *err) {
     struct train_config *config = &values->config;
     if (!values->shuffle_dataset) config->disable_shuffling = true;
-    enum status status = resolve_media_dir(config, err);
+    enum status status = check_files(reader, config, err);
     if (status == STATUS_OK) status = resolve_template(reader, &config->grpo, err);
     if (status == STATUS_OK) status = resolve_frames(reader, values, err);
     if (status == STATUS_OK) status = resolve_rollouts(reader, values, err);

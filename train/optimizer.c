@@ -68,14 +68,14 @@ static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, i
     return tensor_at(memory, dtype, rows, cols);
 }
 
-/* Moves one parameter to trainable memory. */
-static enum status take_parameter(struct optimizer *optimizer, struct trained_parameter *trained,
+/* Moves one parameter to trainable memory, with the first `parts` of its parts. */
+static enum status take_parameter(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
                                   struct error *err) {
     const struct parameter *p = trained->parameter;
     struct model *model = optimizer->model;
     struct device *device = model->device;
     struct tensor *place = parameter_tensor(model, p);
-    for (int part = 0; part < OPTIMIZER_PARTS; part++) {
+    for (int part = 0; part < parts; part++) {
         trained->parts[part] = own_tensor(optimizer, DTYPE_F32, p->rows, p->cols, p->name, err);
         if (!trained->parts[part].data) return STATUS_FAILED;
     }
@@ -106,8 +106,8 @@ static enum status make_gradients(struct optimizer *optimizer, struct error *err
     return gradients->vision.blocks && gradients->language.layers ? STATUS_OK : STATUS_FAILED;
 }
 
-enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
-                           struct error *err) {
+static enum status open_parts(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
+                              int parts, struct error *err) {
     *optimizer = (struct optimizer){.model = model};
     if (make_gradients(optimizer, err) != STATUS_OK) goto err;
     optimizer->parameters = parameters_list(&model->config, &optimizer->parameter_count, err);
@@ -119,7 +119,7 @@ enum status optimizer_open(struct optimizer *optimizer, struct model *model, con
         if (freeze_holds(freeze, &optimizer->parameters[i])) continue;
         struct trained_parameter *trained = &optimizer->trained[optimizer->count++];
         trained->parameter = &optimizer->parameters[i];
-        if (take_parameter(optimizer, trained, err) != STATUS_OK) goto err;
+        if (take_parameter(optimizer, trained, parts, err) != STATUS_OK) goto err;
     }
     if (optimizer->count == 0) {
         optimizer_close(optimizer);
@@ -135,6 +135,16 @@ enum status optimizer_open(struct optimizer *optimizer, struct model *model, con
 err:
     optimizer_close(optimizer);
     return STATUS_FAILED;
+}
+
+enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
+                           struct error *err) {
+    return open_parts(optimizer, model, freeze, OPTIMIZER_PARTS, err);
+}
+
+enum status optimizer_open_weights(struct optimizer *optimizer, struct model *model,
+                                   const struct freeze *freeze, struct error *err) {
+    return open_parts(optimizer, model, freeze, OPTIMIZER_WEIGHT + 1, err);
 }
 
 void optimizer_close(struct optimizer *optimizer) {

@@ -80,6 +80,11 @@ enum status optimizer_open_model(const char *name, struct device *device, enum d
  * can then only be closed. */
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
                            struct error *err);
+
+/* The same for a model that is not trained but moved (a reference model): weights and copies alone. Moments
+ * and gradients are no tensors, and of the functions below only close and refresh may be called. */
+enum status optimizer_open_weights(struct optimizer *optimizer, struct model *model,
+                                   const struct freeze *freeze, struct error *err);
 void optimizer_close(struct optimizer *optimizer);
 
 /* Bytes that optimizer_open would take for the model, whose parameters these are. */

@@ -6,6 +6,8 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "base/markup.h"
+#include "base/svg.h"
 
 /* The picture's parts, in pixels. */
 enum {
@@ -15,50 +17,18 @@ enum {
     RIGHT = 24,
     TOP = 76,
     BOTTOM = 56,
-    TICK_TARGET = 6,     /* about as many ticks an axis */
     POINTS_A_PIXEL = 2,  /* of more than that only the extremes are drawn */
     LEGEND_COLUMN = 130, /* from one legend entry to the next */
     LEGEND_STROKE = 22,
 };
 
-struct axis {
-    double low, high; /* of the values shown */
-    double step;      /* from tick to tick */
-};
-
 /* ---- Axes -------------------------------------------------------------------------------------------- */
-
-/* 1, 2 or 5 times a power of ten, so that the span has about TICK_TARGET ticks. */
-static double tick_step(double span) {
-    double raw = span / TICK_TARGET, power = pow(10, floor(log10(raw)));
-    double leading = raw / power;
-    return power * (leading < 1.5 ? 1 : leading < 3 ? 2 : leading < 7 ? 5 : 10);
-}
-
-static struct axis make_axis(double low, double high, bool whole_numbers) {
-    if (!(low <= high)) low = 0, high = 1; /* no point at all */
-    if (high - low < 1e-9 * fmax(fabs(low), fabs(high)) || high == low) {
-        double margin = whole_numbers ? 1 : low == 0 ? 1 : fabs(low) * 0.1;
-        low -= margin;
-        high += margin;
-    }
-    struct axis axis = {.low = low, .high = high, .step = tick_step(high - low)};
-    if (whole_numbers) axis.step = fmax(1, axis.step);
-    return axis;
-}
-
-/* Widened to whole ticks. */
-static struct axis round_axis(struct axis axis) {
-    axis.low = floor(axis.low / axis.step + 1e-9) * axis.step;
-    axis.high = ceil(axis.high / axis.step - 1e-9) * axis.step;
-    return axis;
-}
 
 static bool shown(const struct plot_series *series, size_t i) {
     return isfinite(series->x[i]) && isfinite(series->y[i]);
 }
 
-static void find_axes(const struct plot *plot, struct axis *x, struct axis *y) {
+static void find_axes(const struct plot *plot, struct svg_axis *x, struct svg_axis *y) {
     double left = INFINITY, right = -INFINITY, bottom = INFINITY, top = -INFINITY;
     for (size_t s = 0; s < plot->count; s++)
         for (size_t i = 0; i < plot->series[s].count; i++) {
@@ -68,39 +38,15 @@ static void find_axes(const struct plot *plot, struct axis *x, struct axis *y) {
             bottom = fmin(bottom, plot->series[s].y[i]);
             top = fmax(top, plot->series[s].y[i]);
         }
-    *x = make_axis(left, right, true);
-    *y = round_axis(make_axis(bottom, top, false));
-}
-
-static double place_x(const struct axis *axis, double x) {
-    return LEFT + (x - axis->low) / (axis->high - axis->low) * (WIDTH - LEFT - RIGHT);
-}
-
-static double place_y(const struct axis *axis, double y) {
-    return HEIGHT - BOTTOM - (y - axis->low) / (axis->high - axis->low) * (HEIGHT - TOP - BOTTOM);
+    *x = svg_axis_make(left, right, true);
+    x->start = LEFT;
+    x->end = WIDTH - RIGHT;
+    *y = svg_axis_round(svg_axis_make(bottom, top, false));
+    y->start = HEIGHT - BOTTOM;
+    y->end = TOP;
 }
 
 /* ---- Parts of the document --------------------------------------------------------------------------- */
-
-static void append_escaped(struct text *svg, const char *text) {
-    for (; *text; text++) {
-        const char *entity = *text == '&' ? "&amp;" : *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : NULL;
-        if (entity)
-            text_append_string(svg, entity);
-        else if ((unsigned char)*text >= ' ')
-            text_append(svg, text, 1);
-    }
-}
-
-/* A text of a class at a place; `rotate` stands it on its side. */
-static void append_text(struct text *svg, double x, double y, const char *class, const char *anchor,
-                        bool rotate, const char *text) {
-    text_format(svg, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\"", x, y, class, anchor);
-    if (rotate) text_format(svg, " transform=\"rotate(-90 %.1f %.1f)\"", x, y);
-    text_append_string(svg, ">");
-    append_escaped(svg, text);
-    text_append_string(svg, "</text>\n");
-}
 
 /* Colours that are told apart by people who see few of them (Okabe and Ito), lighter on dark pages. */
 static const char style_sheet[] =
@@ -130,48 +76,33 @@ static void append_head(struct text *svg, const struct plot *plot) {
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
                 "role=\"img\">\n<title>",
                 WIDTH, HEIGHT, WIDTH, HEIGHT);
-    append_escaped(svg, plot->title);
+    markup_append_string(svg, plot->title);
     text_append_string(svg, "</title>\n");
     text_append_string(svg, style_sheet);
     text_format(svg, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", WIDTH, HEIGHT);
-    append_text(svg, LEFT, 30, "title", "start", false, plot->title);
-    append_text(svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 14, "label", "middle", false, plot->x_label);
-    append_text(svg, 20, (TOP + HEIGHT - BOTTOM) / 2.0, "label", "middle", true, plot->y_label);
+    svg_append_text(svg, LEFT, 30, "title", "start", false, plot->title);
+    svg_append_text(svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 14, "label", "middle", false, plot->x_label);
+    svg_append_text(svg, 20, (TOP + HEIGHT - BOTTOM) / 2.0, "label", "middle", true, plot->y_label);
 }
 
-/* The number of a tick, with as many digits as its neighbours need; a sum that misses 0 by a rounding is 0.
- */
-static void tick_text(double value, double step, char *text, size_t size) {
-    const double largest_plain = 1e6, smallest_plain = 1e-4;
-    if (fabs(value) < step * 1e-6) value = 0;
-    int decimals = (int)fmax(0, -floor(log10(step) + 1e-9));
-    if (fabs(value) >= largest_plain || step < smallest_plain)
-        snprintf(text, size, "%.3g", value);
-    else
-        snprintf(text, size, "%.*f", decimals, value);
-}
-
-static void append_axes(struct text *svg, const struct axis *x, const struct axis *y) {
+static void append_axes(struct text *svg, const struct svg_axis *x, const struct svg_axis *y) {
     enum { TICK_SIZE = 32, TICK_LENGTH = 5 };
     char number[TICK_SIZE];
     const double bottom = HEIGHT - BOTTOM, right = WIDTH - RIGHT;
     const int64_t rows = llround((y->high - y->low) / y->step);
     for (int64_t i = 0; i <= rows; i++) {
-        double value = y->low + (double)i * y->step, at = place_y(y, value);
-        text_format(svg, "<line class=\"grid\" x1=\"%d\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", LEFT,
-                    right, at, at);
-        tick_text(value, y->step, number, sizeof number);
-        append_text(svg, LEFT - 8, at + 4, "tick", "end", false, number);
+        double value = y->low + (double)i * y->step, at = svg_axis_place(y, value);
+        svg_append_line(svg, "grid", LEFT, at, right, at);
+        svg_axis_label(y, value, number, sizeof number);
+        svg_append_text(svg, LEFT - 8, at + 4, "tick", "end", false, number);
     }
     for (double i = ceil(x->low / x->step - 1e-9); i * x->step <= x->high + x->step * 1e-9; i++) {
-        double at = place_x(x, i * x->step);
-        text_format(svg, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", at, at,
-                    bottom, bottom + TICK_LENGTH);
-        tick_text(i * x->step, x->step, number, sizeof number);
-        append_text(svg, at, bottom + 20, "tick", "middle", false, number);
+        double at = svg_axis_place(x, i * x->step);
+        svg_append_line(svg, "axis", at, bottom, at, bottom + TICK_LENGTH);
+        svg_axis_label(x, i * x->step, number, sizeof number);
+        svg_append_text(svg, at, bottom + 20, "tick", "middle", false, number);
     }
-    text_format(svg, "<line class=\"axis\" x1=\"%d\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", LEFT, right,
-                bottom, bottom);
+    svg_append_line(svg, "axis", LEFT, bottom, right, bottom);
 }
 
 static const char *style_class(enum plot_style style) {
@@ -185,7 +116,7 @@ static void append_legend(struct text *svg, const struct plot *plot) {
         double x = LEFT + (double)s * LEGEND_COLUMN;
         text_format(svg, "<line class=\"%s c%d\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n",
                     style_class(series->style), series->color, x, x + LEGEND_STROKE, y, y);
-        append_text(svg, x + LEGEND_STROKE + 8, y + 4, "label", "start", false, series->name);
+        svg_append_text(svg, x + LEGEND_STROKE + 8, y + 4, "label", "start", false, series->name);
     }
 }
 
@@ -223,8 +154,8 @@ static void add_to_column(struct column *column, double x, double y) {
     column->y[1] = y;
 }
 
-static void append_curve(struct text *svg, const struct plot_series *series, const struct axis *x_axis,
-                         const struct axis *y_axis) {
+static void append_curve(struct text *svg, const struct plot_series *series, const struct svg_axis *x_axis,
+                         const struct svg_axis *y_axis) {
     const bool thin = series->count > (size_t)(WIDTH - LEFT - RIGHT) * POINTS_A_PIXEL;
     struct column column = {0};
     bool drawing = false;
@@ -235,7 +166,7 @@ static void append_curve(struct text *svg, const struct plot_series *series, con
             drawing = false;
             continue;
         }
-        double x = place_x(x_axis, series->x[i]), y = place_y(y_axis, series->y[i]);
+        double x = svg_axis_place(x_axis, series->x[i]), y = svg_axis_place(y_axis, series->y[i]);
         if (column.used && thin && lround(x) == column.pixel) {
             add_to_column(&column, x, y);
             continue;
@@ -248,7 +179,7 @@ static void append_curve(struct text *svg, const struct plot_series *series, con
 }
 
 void plot_append(struct text *svg, const struct plot *plot) {
-    struct axis x, y;
+    struct svg_axis x, y;
     find_axes(plot, &x, &y);
     append_head(svg, plot);
     append_axes(svg, &x, &y);

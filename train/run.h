@@ -87,6 +87,7 @@ struct train_run {
     struct tokenizer *tokenizer;
     struct vision_cache *cache; /* NULL: the tower is trained, or nothing is to be kept */
     struct optimizer optimizer;
+    struct run_tensors tensors; /* of the optimizer; the stage sets `reference` in open where it has one */
     struct pass_runner *runner;
     struct device_peak peak; /* of the leading process's device */
     struct skipped skipped;

@@ -72,6 +72,7 @@ enum status run_open_model(struct train_run *run, struct error *err) {
         .recompute = config->gradient_checkpointing,
         .activation_bytes = pass_activation_bytes(config->activation_memory, run->optimizer.bytes),
     };
+    run->tensors.optimizer = &run->optimizer;
     run->runner = pass_runner_new(&settings, err);
     if (run_leads(run)) run->peak = device_measure(&run->device); /* the others show no share of it */
     return run->runner ? STATUS_OK : STATUS_FAILED;

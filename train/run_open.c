@@ -34,9 +34,10 @@ static enum status describe_checkpoints(struct train_run *run, struct error *err
         .dtype = config->save_dtype,
         .configuration = run->fingerprint,
         .only_model = config->save_only_model,
+        .has_reference = run->tensors.reference != NULL,
         .total_limit = config->save_total_limit,
         .snapshot_limit = SIZE_MAX,
-        .reader = run_state_reader(&run->optimizer),
+        .reader = run_state_reader(&run->tensors),
     };
     return STATUS_OK;
 }
@@ -64,9 +65,10 @@ static enum status load_checkpoint(struct train_run *run, const char *folder, st
     enum status status = checkpoint_resume_open(folder, &run->checkpoints, &resume, err);
     if (status != STATUS_OK) return status;
     status = run_load_state(run, resume.state, err);
-    if (status == STATUS_OK) status = checkpoint_resume_read(&resume, run_state_sink(&run->optimizer), err);
+    if (status == STATUS_OK) status = checkpoint_resume_read(&resume, run_state_sink(&run->tensors), err);
     if (status == STATUS_OK) {
         optimizer_refresh(&run->optimizer);
+        if (run->tensors.reference) optimizer_refresh(run->tensors.reference);
         run->optimizer.step = run->position.updates;
         run->saved_step = run->position.step;
         status = device_synchronize(&run->device, err);

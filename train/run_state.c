@@ -101,8 +101,10 @@ static enum optimizer_part part_of(enum checkpoint_part part) {
 }
 
 /* Elements [first, first + count) of a part of the model's parameter `index`, which is trained. */
-static struct tensor elements_of(struct optimizer *optimizer, size_t index, enum checkpoint_part part,
+static struct tensor elements_of(const struct run_tensors *tensors, size_t index, enum checkpoint_part part,
                                  int64_t first, int64_t count) {
+    const struct optimizer *optimizer =
+        part == CHECKPOINT_REFERENCE ? tensors->reference : tensors->optimizer;
     for (size_t i = 0; i < optimizer->count; i++) {
         if (optimizer->trained[i].parameter != &optimizer->parameters[index]) continue;
         struct tensor whole = optimizer->trained[i].parts[part_of(part)];
@@ -115,25 +117,26 @@ static struct tensor elements_of(struct optimizer *optimizer, size_t index, enum
 
 static enum status read_elements(void *state, size_t index, enum checkpoint_part part, int64_t first,
                                  int64_t count, float *elements, struct error *err) {
-    struct optimizer *optimizer = state;
-    return device_read(optimizer->model->device, elements, elements_of(optimizer, index, part, first, count),
-                       err);
+    const struct run_tensors *tensors = state;
+    return device_read(tensors->optimizer->model->device, elements,
+                       elements_of(tensors, index, part, first, count), err);
 }
 
 static enum status write_elements(void *state, size_t index, enum checkpoint_part part, int64_t first,
                                   int64_t count, const float *elements, struct error *err) {
     (void)err; /* a failing device says so at the end */
-    struct optimizer *optimizer = state;
-    device_write(optimizer->model->device, elements_of(optimizer, index, part, first, count), elements);
+    const struct run_tensors *tensors = state;
+    device_write(tensors->optimizer->model->device, elements_of(tensors, index, part, first, count),
+                 elements);
     return STATUS_OK;
 }
 
-struct checkpoint_reader run_state_reader(struct optimizer *optimizer) {
-    return (struct checkpoint_reader){read_elements, optimizer};
+struct checkpoint_reader run_state_reader(struct run_tensors *tensors) {
+    return (struct checkpoint_reader){read_elements, tensors};
 }
 
-struct checkpoint_sink run_state_sink(struct optimizer *optimizer) {
-    return (struct checkpoint_sink){write_elements, optimizer};
+struct checkpoint_sink run_state_sink(struct run_tensors *tensors) {
+    return (struct checkpoint_sink){write_elements, tensors};
 }
 
 bool *run_trained(const struct optimizer *optimizer, struct error *err) {

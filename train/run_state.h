@@ -32,9 +32,13 @@ enum status run_position_load(struct run_position *position, struct skipped *ski
 json_t *run_fingerprint(const struct train_config *config);
 json_t *run_names_json(const struct train_names *names);
 
-/* The optimizer's tensors as the checkpoints read and write them. */
-struct checkpoint_reader run_state_reader(struct optimizer *optimizer);
-struct checkpoint_sink run_state_sink(struct optimizer *optimizer);
+/* Where a checkpoint's tensors lie. */
+struct run_tensors {
+    struct optimizer *optimizer;
+    struct optimizer *reference; /* a moving reference model of the same parameters; NULL: there is none */
+};
+struct checkpoint_reader run_state_reader(struct run_tensors *tensors);
+struct checkpoint_sink run_state_sink(struct run_tensors *tensors);
 
 /* Which of the optimizer's parameters are trained, for struct checkpoint_run; free() it. */
 bool *run_trained(const struct optimizer *optimizer, struct error *err);

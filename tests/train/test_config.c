@@ -366,7 +366,6 @@ static void test_grpo_published(void **state) {
     const struct train_grpo *grpo = &config.grpo;
     assert_int_equal(config.stage, TRAIN_STAGE_GRPO);
     assert_string_equal(config.datasets.names[0], "./Video-R1-data/data_27k_train_rl.json");
-    assert_string_equal(config.media_dir, "./Video-R1-data");
     assert_false(config.freeze_vision_tower || config.freeze_multi_modal_projector);
     assert_int_equal(grpo->max_prompt_length, 16384);
     assert_int_equal(grpo->steps_per_generation, 8);
@@ -399,7 +398,7 @@ static void test_grpo_trl(void **state) {
     assert_true(grpo->reward_weights[1] == 0.5 && grpo->importance_sampling_cap == 2);
     assert_true(config.disable_shuffling && config.learning_rate == 1e-6 && config.logging_steps == 10);
     assert_int_equal(grpo->steps_per_generation, 4);
-    assert_string_equal(config.media_dir, ".");
+    assert_null(config.media_dir);
     train_config_free(&config);
 
     outputs_write(folder, "question.txt", "Rate: {problem}\n");
@@ -417,6 +416,7 @@ static void test_grpo_contradictions(void **state) {
         const char *words, *message;
     } cases[] = {
         {"dataset=None", "'dataset': a JSON file of problems must be named"},
+        {"dataset=a.json,b.json", "'dataset': one file is wanted, not several"},
         {"cutoff_len=100", "unknown key 'cutoff_len'"},
         {"num_generations=1", "'num_generations': one completion has nothing to be compared with"},
         {"gradient_accumulation_steps=4 steps_per_generation=6", "'steps_per_generation': 6 is no multiple"},
