@@ -218,6 +218,13 @@ err:
     return STATUS_FAILED;
 }
 
+enum status file_appender_cut(struct file_appender *appender, size_t size, struct error *err) {
+    if (ftruncate(appender->fd, (off_t)size) != 0)
+        return error_set(err, "%s: cannot cut: %s", appender->path, strerror(errno));
+    appender->size = size;
+    return STATUS_OK;
+}
+
 enum status file_appender_write(struct file_appender *appender, const void *data, size_t size,
                                 struct error *err) {
     if (write_all(appender->fd, data, size) == STATUS_OK) {
@@ -227,6 +234,11 @@ enum status file_appender_write(struct file_appender *appender, const void *data
     error_set(err, "%s: cannot write: %s", appender->path, strerror(errno));
     if (ftruncate(appender->fd, (off_t)appender->size) != 0) error_prefix(err, "cannot cut it again");
     return STATUS_FAILED;
+}
+
+enum status file_appender_sync(const struct file_appender *appender, struct error *err) {
+    if (fdatasync(appender->fd) == 0) return STATUS_OK;
+    return error_set(err, "%s: cannot write: %s", appender->path, strerror(errno));
 }
 
 void file_appender_close(struct file_appender *appender) {

@@ -58,10 +58,14 @@ struct file_appender {
     size_t size;
 };
 
-/* Goes on at the end of the file, which is made if it is not there. */
+/* Goes on at the end of the file, which is made if it is not there; file_appender_cut makes it end after
+ * `size` bytes first. */
 enum status file_appender_open(struct file_appender *appender, const char *path, struct error *err);
+enum status file_appender_cut(struct file_appender *appender, size_t size, struct error *err);
 enum status file_appender_write(struct file_appender *appender, const void *data, size_t size,
                                 struct error *err);
+/* Returns when everything that was written is on the disk. */
+enum status file_appender_sync(const struct file_appender *appender, struct error *err);
 void file_appender_close(struct file_appender *appender);
 
 #endif

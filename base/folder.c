@@ -105,16 +105,26 @@ void folder_names_free(struct folder_names *list) {
     *list = (struct folder_names){0};
 }
 
-enum status folder_lock(const char *path, int *lock, struct error *err) {
+static enum status lock_folder(const char *path, int how, int *lock, struct error *err) {
     *lock = -1;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), failed;
     if (fd < 0) return error_set(err, "%s: %s", path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    do failed = flock(fd, how);
+    while (failed && errno == EINTR);
+    if (failed && errno == EWOULDBLOCK) {
         close(fd);
         return error_set(err, "%s: another run is writing to this folder", path);
     }
     *lock = fd;
     return STATUS_OK;
+}
+
+enum status folder_lock(const char *path, int *lock, struct error *err) {
+    return lock_folder(path, LOCK_EX | LOCK_NB, lock, err);
+}
+
+enum status folder_lock_wait(const char *path, int *lock, struct error *err) {
+    return lock_folder(path, LOCK_EX, lock, err);
 }
 
 void folder_unlock(int lock) {

@@ -25,6 +25,9 @@ void folder_sync(const char *path);
 enum status folder_lock(const char *path, int *lock, struct error *err);
 void folder_unlock(int lock); /* -1 is fine */
 
+/* The same, but waits until nobody has it. For what is quickly done. */
+enum status folder_lock_wait(const char *path, int *lock, struct error *err);
+
 /* The names in a folder, sorted, without "." and ".."; folder_names_free ends it. */
 struct folder_names {
     char **names;

@@ -1,4 +1,5 @@
 /* Folders, checksums and the writing of JSON. */
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -79,8 +81,15 @@ static void records_are_appended(void **state) {
         file_appender_close(&appender);
     }
     assert_int_equal(appender.fd, -1);
+    assert_int_equal(file_appender_open(&appender, path, &err), STATUS_OK);
+    assert_int_equal(file_appender_write(&appender, "li", 2, &err), STATUS_OK);
+    assert_int_equal(file_appender_cut(&appender, 10, &err), STATUS_OK);
+    assert_int_equal(file_appender_write(&appender, "end\n", 4, &err), STATUS_OK);
+    assert_int_equal(file_appender_sync(&appender, &err), STATUS_OK);
+    assert_int_equal(appender.size, 14);
+    file_appender_close(&appender);
     assert_int_equal(file_read(path, 100, &text, &length, &err), STATUS_OK);
-    assert_string_equal(text, "line\nline\n");
+    assert_string_equal(text, "line\nline\nend\n");
     assert_int_equal(file_appender_open(&appender, base, &err), STATUS_FAILED);
     assert_int_equal(file_appender_open(&appender, "/dev/null", &err), STATUS_FAILED);
     assert_non_null(strstr(err.message, "no ordinary file"));
@@ -153,11 +162,35 @@ static void locked_once(void **state) {
     assert_non_null(strstr(err.message, "/nowhere/at/all: No such file"));
 }
 
+/* A child waits for the lock that its parent holds. */
+static void a_lock_is_waited_for(void **state) {
+    (void)state;
+    struct error err;
+    int lock, pipes[2], code;
+    char word = 0;
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(folder_lock_wait(base, &lock, &err), STATUS_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        folder_unlock(lock); /* its copy: the parent's lock stays while the parent has it */
+        _exit(folder_lock_wait(base, &lock, &err) != STATUS_OK || write(pipes[1], "x", 1) != 1);
+    }
+    struct pollfd wait = {.fd = pipes[0], .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 50), 0);
+    folder_unlock(lock);
+    assert_int_equal(read(pipes[0], &word, 1), 1);
+    assert_int_equal(waitpid(child, &code, 0), child);
+    assert_int_equal(code, 0);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(made_listed_renamed_removed, make_base, remove_base),
         cmocka_unit_test_setup_teardown(records_are_appended, make_base, remove_base),
         cmocka_unit_test_setup_teardown(locked_once, make_base, remove_base),
+        cmocka_unit_test_setup_teardown(a_lock_is_waited_for, make_base, remove_base),
         cmocka_unit_test(checksums),
         cmocka_unit_test(json_is_written_exactly),
     };
