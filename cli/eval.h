@@ -2,6 +2,7 @@
 #ifndef VS2_CLI_EVAL_H
 #define VS2_CLI_EVAL_H
 
+int eval_run(int argc, char **argv);
 int eval_metrics(int argc, char **argv);
 int eval_best_of_n(int argc, char **argv);
 

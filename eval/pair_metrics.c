@@ -21,15 +21,16 @@ static enum preference prefer(double difference, double threshold) {
     return difference > threshold ? PREFER_FIRST : difference < -threshold ? PREFER_SECOND : PREFER_SAME;
 }
 
-static struct pair_outcome judge(const struct benchmark *benchmark, const struct benchmark_pair *pair,
-                                 const struct result_row *const rows[2], double threshold) {
+struct pair_outcome pair_judge(const struct benchmark *benchmark, const struct benchmark_pair *pair,
+                               const double first[DIMENSIONS], const double second[DIMENSIONS],
+                               double threshold) {
     struct pair_outcome outcome = {0};
     for (int a = 0; a < PAIR_ASPECTS; a++) {
         const enum preference truth = pair->preferences[a];
         if (truth == PREFER_NOT_TOLD) continue;
         const enum pair_rule rule = benchmark->pairs.rule;
-        const double difference = aspect_score(rule, (enum pair_aspect)a, rows[0]->model) -
-                                  aspect_score(rule, (enum pair_aspect)a, rows[1]->model);
+        const double difference =
+            aspect_score(rule, (enum pair_aspect)a, first) - aspect_score(rule, (enum pair_aspect)a, second);
         outcome.ties[a] = prefer(difference, threshold) == truth ? OUTCOME_RIGHT : OUTCOME_WRONG;
         if (truth == PREFER_SAME) continue;
         outcome.no_ties[a] = prefer(difference, 0) == truth ? OUTCOME_RIGHT : OUTCOME_WRONG;
@@ -45,7 +46,8 @@ void pair_outcomes(const struct benchmark *benchmark, const struct benchmark_pai
         const struct result_row *const rows[2] = {results_find(results, pair->videos[0]),
                                                   results_find(results, pair->videos[1])};
         const bool judged = rows[0] && rows[1] && result_scored(rows[0]) && result_scored(rows[1]);
-        outcomes[i] = judged ? judge(benchmark, pair, rows, threshold) : (struct pair_outcome){0};
+        outcomes[i] = judged ? pair_judge(benchmark, pair, rows[0]->model, rows[1]->model, threshold)
+                             : (struct pair_outcome){0};
     }
 }
 

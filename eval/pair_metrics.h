@@ -36,6 +36,11 @@ struct pair_outcome {
 /* The difference of scores up to which two videos are the same: 0.5 for whole scores, 0.001 for others. */
 double tie_threshold(bool whole);
 
+/* Of one pair, from the three scores of each of its videos. */
+struct pair_outcome pair_judge(const struct benchmark *benchmark, const struct benchmark_pair *pair,
+                               const double first[DIMENSIONS], const double second[DIMENSIONS],
+                               double threshold);
+
 /* Fills outcomes[pairs->count]. */
 void pair_outcomes(const struct benchmark *benchmark, const struct benchmark_pair_list *pairs,
                    const struct results *results, struct pair_outcome *outcomes);

@@ -336,14 +336,20 @@ static bool set(json_t *row, int dimension, const char *suffix, json_t *value) {
     return json_object_set_new(row, key, value) == 0;
 }
 
+/* score[letter + suffix], or NULL. */
+static json_t *score_member(const json_t *score, int dimension, const char *suffix) {
+    char key[64];
+    snprintf(key, sizeof key, "%s%s", dimension_letter((enum dimension)dimension), suffix);
+    return json_object_get(score, key);
+}
+
 static bool set_scores(json_t *row, const struct benchmark_item *item, bool truth, const json_t *score) {
     for (int d = 0; d < DIMENSIONS && truth; d++)
         if (!set(row, d, suffixes[FIELD_TRUTH], json_from_double(item->truths[d]))) return false;
     for (int d = 0; d < DIMENSIONS; d++) {
-        char key[64];
-        snprintf(key, sizeof key, "%s%s", dimension_letter((enum dimension)d), suffixes[FIELD_HARD]);
-        json_t *hard = json_object_get(score, key);
-        if (!set(row, d, suffixes[FIELD_MODEL], hard ? json_incref(hard) : json_null())) return false;
+        json_t *value = score_member(score, d, "_mean"); /* of several samples */
+        if (!value) value = score_member(score, d, suffixes[FIELD_HARD]);
+        if (!set(row, d, suffixes[FIELD_MODEL], value ? json_incref(value) : json_null())) return false;
     }
     return true;
 }

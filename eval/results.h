@@ -70,8 +70,9 @@ const struct result_row *results_find(const struct results *results, const char 
 json_t *result_row_json(const struct results *results, const struct result_row *row, struct error *err);
 
 /* The official row of an item: what its own row had (nothing, when that is a pair), then video_name, prompt,
- * the ground truth where the benchmark has points, v_score_model and the others (the hard scores), `output`,
- * and the other members of the score (an object of eval/score_json.h). NULL: out of memory. */
+ * the ground truth where the benchmark has points, v_score_model and the others (the hard scores; of
+ * several samples their means), `output`, and the other members of the score (an object of
+ * eval/score_json.h). NULL: out of memory. */
 json_t *result_row_new(const struct benchmark *benchmark, const struct benchmark_items *items,
                        const struct benchmark_item *item, const json_t *score);
 

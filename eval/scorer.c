@@ -16,8 +16,8 @@ enum { MOST_WAITING_BYTES = 1 << 30, LARGEST_CACHE = 1 << 21 };
 
 /* One job on its way, from the start of its decoding to its delivery. */
 struct task {
-    bool taken;           /* it was decoded, or failed to be */
-    bool done;            /* its result is complete */
+    bool done; /* its result is complete */
+    bool delivered;
     double start;         /* when decoding began */
     struct visual visual; /* patches until they are encoded */
     struct token_list prompt;
@@ -44,7 +44,7 @@ struct scorer {
     int32_t digits[SCORE_LEVELS];
     struct engine *engine;
     int64_t *job_of_request; /* [jobs->count] */
-    int64_t in_flight, next_job, next_delivery;
+    int64_t in_flight, next_job, first_undelivered;
     struct score_progress progress;
     double start;
 };
@@ -278,7 +278,6 @@ static enum status begin_task(struct scorer *scorer, struct error *err) {
     void *unused;
     struct error own;
     enum status status = prefetch_next(scorer->prefetch, &unused, &own);
-    task->taken = true;
     task->result.job = job;
     task->result.video = words->video;
     task->result.prompt = words->prompt;
@@ -328,6 +327,7 @@ static enum status take_generated(struct scorer *scorer, struct generate_result 
     struct task *task = &scorer->tasks[scorer->job_of_request[generated->request]];
     enum status status = read_sample(scorer, generated, &task->result.samples[generated->sample], err);
     if (status != STATUS_OK) return status;
+    scorer->progress.new_tokens += task->result.samples[generated->sample].count;
     if (++task->finished < task->result.sample_count) return STATUS_OK;
     task->done = true;
     task->result.seconds = clock_seconds() - task->start;
@@ -341,17 +341,29 @@ static enum status take_generated(struct scorer *scorer, struct generate_result 
     return STATUS_OK;
 }
 
-/* Gives the sink what is complete and whose turn it is. */
-static enum status deliver(struct scorer *scorer, score_sink *sink, void *context, struct error *err) {
-    while (scorer->next_delivery < scorer->next_job && scorer->tasks[scorer->next_delivery].done) {
-        struct task *task = &scorer->tasks[scorer->next_delivery++];
-        scorer->progress.done++;
-        scorer->progress.failed += task->result.status != STATUS_OK;
-        enum status status = sink(context, &task->result, err);
-        if (status != STATUS_OK) return status;
-        task_free(task);
+static enum status deliver(struct scorer *scorer, struct task *task, score_sink *sink, void *context,
+                           struct error *err) {
+    scorer->progress.done++;
+    scorer->progress.failed += task->result.status != STATUS_OK;
+    enum status status = sink(context, &task->result, err);
+    task_free(task);
+    task->delivered = true;
+    return status;
+}
+
+/* Gives the sink what is complete, and where order matters, whose turn it is. */
+static enum status deliver_complete(struct scorer *scorer, score_sink *sink, void *context,
+                                    struct error *err) {
+    enum status status = STATUS_OK;
+    for (int64_t i = scorer->first_undelivered; i < scorer->next_job && status == STATUS_OK; i++) {
+        struct task *task = &scorer->tasks[i];
+        if (task->done) status = deliver(scorer, task, sink, context, err);
+        if (task->delivered && i == scorer->first_undelivered)
+            scorer->first_undelivered++;
+        else if (!scorer->settings.unordered)
+            break;
     }
-    return STATUS_OK;
+    return status;
 }
 
 /* How many jobs run or wait in the engine: enough to fill its places while one more is being begun. */
@@ -363,7 +375,7 @@ enum status scorer_run(struct scorer *scorer, score_sink *sink, void *context, s
     struct generate_results results = {0};
     enum status status = STATUS_OK;
     int64_t count = (int64_t)scorer->jobs->count;
-    while (status == STATUS_OK && scorer->next_delivery < count) {
+    while (status == STATUS_OK && scorer->first_undelivered < count) {
         while (status == STATUS_OK && scorer->next_job < count &&
                scorer->in_flight < most_in_flight(scorer) &&
                (scorer->in_flight == 0 || prefetch_ready(scorer->prefetch)))
@@ -372,7 +384,7 @@ enum status scorer_run(struct scorer *scorer, score_sink *sink, void *context, s
         for (size_t i = 0; i < results.count && status == STATUS_OK; i++)
             status = take_generated(scorer, &results.items[i], err);
         generate_results_free(&results);
-        if (status == STATUS_OK) status = deliver(scorer, sink, context, err);
+        if (status == STATUS_OK) status = deliver_complete(scorer, sink, context, err);
         if (status != STATUS_OK || !scorer->settings.progress) continue;
         struct score_progress progress = scorer_progress(scorer);
         scorer->settings.progress(scorer->settings.progress_context, &progress);

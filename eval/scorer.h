@@ -46,6 +46,7 @@ struct scorer_settings {
     struct visual_options visual; /* `processor` and `threads` are set by the scorer */
     struct sampling_wish sampling;
     int64_t samples, max_new_tokens;
+    bool unordered;         /* results come as they are complete, not in the order of the jobs */
     bool raw_probabilities; /* soft scores from softmax(logits), not from the distribution drawn from */
     void (*progress)(void *context, const struct score_progress *progress); /* after each step, or NULL */
     void *progress_context;

@@ -53,6 +53,7 @@ static json_t *run(const struct scorer_settings *settings, const struct score_jo
     if (scorer_run(scorer, collect, results, &err) != STATUS_OK) fail_msg("%s", err.message);
     struct score_progress progress = scorer_progress(scorer);
     assert_int_equal(progress.done, jobs->count);
+    assert_true(progress.new_tokens > 0);
     scorer_close(scorer);
     return results;
 }
