@@ -350,29 +350,41 @@ static void test_deepspeed_file(void **state) {
 
 /* ---- Stage grpo -------------------------------------------------------------------------------------- */
 
+/* A file of configs/, as it is. */
+static struct train_config config_of_file(const char *path) {
+    struct train_config config;
+    if (train_config_read(path, NULL, 0, &config, &err) != STATUS_OK) fail_msg("%s", err.message);
+    return config;
+}
+
 /* What the published script passes, and what it leaves to Video-R1's defaults. */
 static void test_grpo_published(void **state) {
     (void)state;
-    struct train_config config = config_of_text(
-        "stage: grpo\noutput_dir: ./log/run\nmodel_name_or_path: sft\n"
-        "dataset_name: ./Video-R1-data/data_27k_train_rl.json\ndeepspeed: local_scripts/zero3.json\n"
-        "max_prompt_length: 16384\nmax_completion_length: 1024\nper_device_train_batch_size: 1\n"
-        "gradient_accumulation_steps: 8\nlearning_rate: 2e-6\nlr_scheduler_type: cosine\n"
-        "weight_decay: 0.01\nbf16: true\ngradient_checkpointing: true\ntemporal: false\n"
-        "len_control: true\nattn_implementation: flash_attention_2\nmax_pixels: 589824\n"
-        "num_train_epochs: 1\nrun_name: run\nreport_to: wandb\nlog_completions: true\n"
-        "logging_steps: 2\nsave_steps: 100\nbeta: 0.04\nmax_grad_norm: 5\nsave_only_model: false\n"
-        "num_generations: 8\n");
+    struct train_config config = config_of_file("configs/grpo.yaml");
     const struct train_grpo *grpo = &config.grpo;
     assert_int_equal(config.stage, TRAIN_STAGE_GRPO);
-    assert_string_equal(config.datasets.names[0], "./Video-R1-data/data_27k_train_rl.json");
+    assert_string_equal(config.model, "saves/vs2_qwen2_5vl_sft_27k_5e-5_2fps_960_720_8192");
+    assert_string_equal(config.datasets.names[0], "Video-R1-data/data_27k_train_rl.json");
+    assert_int_equal(config.zero_stage, 3);
+    assert_true(config.bf16 && config.gradient_checkpointing && !config.save_only_model);
+    assert_int_equal(config.per_device_train_batch_size, 1);
+    assert_int_equal(config.gradient_accumulation_steps, 8);
+    assert_true(config.learning_rate == 2e-6 && config.weight_decay == 0.01 && config.max_grad_norm == 5);
+    assert_true(config.num_train_epochs == 1 && config.warmup_steps == 0 && config.warmup_ratio == 0);
+    assert_string_equal(config.lr_scheduler_type, "cosine");
+    assert_true(config.logging_steps == 2 && config.save_steps == 100);
     assert_false(config.freeze_vision_tower || config.freeze_multi_modal_projector);
     assert_int_equal(grpo->max_prompt_length, 16384);
+    assert_int_equal(grpo->max_completion_length, 1024);
+    assert_int_equal(grpo->num_generations, 8);
+    assert_int_equal(grpo->num_iterations, 1);
     assert_int_equal(grpo->steps_per_generation, 8);
     assert_int_equal(grpo->max_pixels, 589824);
     assert_int_equal(grpo->reward_funcs.count, 3);
+    assert_string_equal(grpo->reward_funcs.names[0], "accuracy");
+    assert_string_equal(grpo->reward_funcs.names[1], "format");
     assert_string_equal(grpo->reward_funcs.names[2], "length");
-    assert_true(grpo->reward_weights[0] == 1 && grpo->reward_weights[2] == 1);
+    assert_true(grpo->reward_weights[0] == 1 && grpo->reward_weights[1] == 0 && grpo->reward_weights[2] == 1);
     assert_true(grpo->temperature == 1 && grpo->top_p == 0.95 && grpo->beta == 0.04);
     assert_true(grpo->epsilon == 0.2 && grpo->epsilon_high == 0.2 && isnan(grpo->delta));
     assert_string_equal(grpo->loss_type, "grpo");
@@ -381,6 +393,27 @@ static void test_grpo_published(void **state) {
     assert_true(isnan(grpo->video_fps) && grpo->second_per_grid == TRAIN_GRID_SECONDS);
     assert_non_null(strstr(config.notes, "attn_implementation, run_name"));
     train_config_free(&config);
+}
+
+/* The ablation differs in the model that it begins with, where it writes, and the weight of the format. */
+static void test_grpo_without_sft(void **state) {
+    (void)state;
+    struct train_config config = config_of_file("configs/grpo_wo_sft.yaml");
+    struct train_config other = config_of_file("configs/grpo.yaml");
+    assert_string_equal(config.model, "Qwen/Qwen2.5-VL-7B-Instruct");
+    assert_string_equal(config.output_dir, "log/vs2_grpo_27k_2e-6_base_qwen2_5_vl");
+    assert_true(config.grpo.reward_weights[0] == 1 && config.grpo.reward_weights[1] == 0.3);
+    assert_true(config.grpo.reward_weights[2] == 1 && config.grpo.reward_funcs.count == 3);
+    assert_string_equal(config.notes, other.notes);
+    assert_string_equal(config.datasets.names[0], other.datasets.names[0]);
+    assert_true(config.learning_rate == other.learning_rate && config.grpo.beta == other.grpo.beta);
+    assert_true(config.weight_decay == other.weight_decay && config.max_grad_norm == other.max_grad_norm);
+    assert_int_equal(config.grpo.max_pixels, other.grpo.max_pixels);
+    assert_int_equal(config.grpo.num_generations, other.grpo.num_generations);
+    assert_int_equal(config.grpo.max_prompt_length, other.grpo.max_prompt_length);
+    assert_int_equal(config.grpo.max_completion_length, other.grpo.max_completion_length);
+    train_config_free(&config);
+    train_config_free(&other);
 }
 
 /* TRL's names and ways of writing. */
@@ -465,21 +498,14 @@ static void test_steps(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_yaml),
-        cmocka_unit_test(test_yaml_errors),
-        cmocka_unit_test(test_missing_file),
-        cmocka_unit_test(test_ignored),
-        cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_required),
-        cmocka_unit_test(test_together),
-        cmocka_unit_test(test_words_win),
-        cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_deepspeed),
-        cmocka_unit_test(test_deepspeed_file),
-        cmocka_unit_test(test_grpo_published),
-        cmocka_unit_test(test_grpo_trl),
-        cmocka_unit_test(test_grpo_contradictions),
+        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_yaml_errors),    cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_ignored),        cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_required),       cmocka_unit_test(test_together),
+        cmocka_unit_test(test_words_win),      cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_deepspeed),      cmocka_unit_test(test_deepspeed_file),
+        cmocka_unit_test(test_grpo_published), cmocka_unit_test(test_grpo_without_sft),
+        cmocka_unit_test(test_grpo_trl),       cmocka_unit_test(test_grpo_contradictions),
         cmocka_unit_test(test_steps),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
