@@ -124,7 +124,7 @@ const struct option_spec scoring_options[] = {
      AT(probabilities),
      .choices = probabilities},
     {.kind = OPTION_TITLE, .help = "Computing"},
-    {.name = "device", .argument = "NAME", .help = "auto or cpu", .standard = "auto", AT(device)},
+    {.name = "device", .argument = "NAME", .help = "auto, cpu or cuda", .standard = "auto", AT(device)},
     {.name = "dtype",
      .argument = "NAME",
      .help = "compute in f32 or bf16",

@@ -66,6 +66,7 @@ struct backend {
 
 extern const struct backend backend_cpu;
 extern const struct backend backend_guard;
+extern const struct backend backend_cuda;     /* a module: tensor/cuda_module.h */
 extern const struct backend backend_emulated; /* tests/emulator; linked to tests alone */
 
 #endif

@@ -5,23 +5,32 @@
 #include <string.h>
 
 #include "tensor/backend.h"
+#include "tensor/cuda_module.h"
 
-/* Every kind of device; "auto" takes the first. The emulated one is there when a test links it. */
+/* The kinds that are always there. The emulated one is when a test links it. */
 #pragma weak backend_emulated
 static const struct backend *const backends[] = {&backend_cpu, &backend_guard, &backend_emulated};
 
+static enum status backend_find(const char *kind, const struct backend **backend, struct error *err) {
+    if (strcmp(kind, "cuda") == 0) return cuda_module_load(backend, err);
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
+        *backend = backends[i];
+        if (*backend && strcmp(kind, (*backend)->name) == 0) return STATUS_OK;
+    }
+    return error_usage(err, "device \"%s\": there is no such device (auto, cpu, cuda or guard)", kind);
+}
+
 enum status device_open(const char *kind, struct device *device, struct error *err) {
     *device = (struct device){0};
-    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
-        if (!backends[i]) continue;
-        if (strcmp(kind, "auto") == 0 || strcmp(kind, backends[i]->name) == 0) {
-            device->backend = backends[i];
-            enum status status = device->backend->open(device, err);
-            if (status != STATUS_OK) *device = (struct device){0};
-            return status;
-        }
+    if (strcmp(kind, "auto") == 0) {
+        enum status status = cuda_driver_is_installed() ? device_open("cuda", device, err) : STATUS_USAGE;
+        if (status != STATUS_USAGE) return status; /* there is a GPU, for better or worse */
+        kind = "cpu";
     }
-    return error_usage(err, "device \"%s\": there is no such device (auto, cpu or guard)", kind);
+    enum status status = backend_find(kind, &device->backend, err);
+    if (status == STATUS_OK) status = device->backend->open(device, err);
+    if (status != STATUS_OK) *device = (struct device){0};
+    return status;
 }
 
 void device_close(struct device *device) {

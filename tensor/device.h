@@ -37,8 +37,9 @@ struct device_peak {
     double bytes;      /* read from memory in a second */
 };
 
-/* Opens a device by kind: "cpu", "guard" (the CPU with memory that is unreadable outside operations, for
- * tests), or "auto". Unknown or absent kinds are a usage error. */
+/* Opens a device by kind: "cpu", "cuda" (the first GPU), or "auto" (the GPU if there is one, else the CPU);
+ * for tests "guard" (the CPU with memory that is unreadable outside operations) and "emulated" (the CUDA
+ * backend run by tests/emulator). Unknown or absent kinds are a usage error. */
 enum status device_open(const char *kind, struct device *device, struct error *err);
 void device_close(struct device *device);
 struct device_info device_describe(const struct device *device);

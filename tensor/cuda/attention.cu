@@ -45,7 +45,8 @@ static __device__ __forceinline__ void finish_row(const struct forward_arguments
 /* A warp has WARP_ROWS rows. For scores a lane is a key of the tile, for values a lane has every 32nd column.
  */
 template <int COLUMNS>
-static __global__ void __launch_bounds__(ATTENTION_THREADS) attention_kernel(struct forward_arguments a) {
+static __global__ void __launch_bounds__(ATTENTION_THREADS, ATTENTION_BLOCKS)
+    attention_kernel(struct forward_arguments a) {
     const int pitch = pitch_of(COLUMNS);
     const struct attention_item item = a.items[blockIdx.x];
     int head = (int)blockIdx.y, lane = (int)threadIdx.x % WARP, first = (int)threadIdx.x / WARP * WARP_ROWS;

@@ -7,7 +7,8 @@ extern "C" {
 }
 #include "tensor/cuda/block.cuh"
 
-enum { ATTENTION_THREADS = 128, ATTENTION_WARPS = ATTENTION_THREADS / WARP };
+/* Blocks a multiprocessor at least: for more of them ptxas would keep registers in memory. */
+enum { ATTENTION_THREADS = 128, ATTENTION_WARPS = ATTENTION_THREADS / WARP, ATTENTION_BLOCKS = 2 };
 #define LOG2_E 1.44269504088896341f
 #define LN_2   0.69314718055994531f
 

@@ -75,7 +75,8 @@ static __device__ __forceinline__ void weigh(struct backward_tiles<COLUMNS, SIZE
 /* ---- Queries ----------------------------------------------------------------------------------------- */
 
 template <int COLUMNS, int SIZE>
-static __global__ void __launch_bounds__(ATTENTION_THREADS) d_query_kernel(struct backward_arguments a) {
+static __global__ void __launch_bounds__(ATTENTION_THREADS, ATTENTION_BLOCKS)
+    d_query_kernel(struct backward_arguments a) {
     enum { WARP_ROWS = SIZE / ATTENTION_WARPS };
     auto *tiles = (struct backward_tiles<COLUMNS, SIZE> *)shared_floats();
     const struct attention_item item = a.items[blockIdx.x];
@@ -114,7 +115,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS) d_query_kernel(struc
 /* ---- Keys and values --------------------------------------------------------------------------------- */
 
 template <int COLUMNS, int SIZE>
-static __global__ void __launch_bounds__(ATTENTION_THREADS) d_key_kernel(struct backward_arguments a) {
+static __global__ void __launch_bounds__(ATTENTION_THREADS, ATTENTION_BLOCKS)
+    d_key_kernel(struct backward_arguments a) {
     enum { WARP_KEYS = SIZE / ATTENTION_WARPS };
     auto *tiles = (struct backward_tiles<COLUMNS, SIZE> *)shared_floats();
     const struct attention_tile tile = a.tiles[blockIdx.x];

@@ -295,7 +295,8 @@ static __device__ double log_sum_of(struct row *row, float scale) {
     return (double)row->largest + log((double)sum / (double)row->a->mass);
 }
 
-static __global__ void __launch_bounds__(SAMPLE_THREADS) sample_kernel(struct sample_kernel_arguments a) {
+static __global__ void __launch_bounds__(SAMPLE_THREADS, 1 /* block at least */)
+    sample_kernel(struct sample_kernel_arguments a) {
     struct row row = {};
     row.a = &a;
     row.shared = (struct sample_shared *)shared_floats();

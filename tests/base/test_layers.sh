@@ -13,7 +13,7 @@ while IFS=: read -r file _ line; do
     echo "$file: includes upward or outside the layers: $line"
     failed=1
   fi
-  if [ "$from" != tensor ] && grep -qE '"tensor/(backend|cpu|guard)' <<<"$line"; then
+  if [ "$from" != tensor ] && grep -qE '"tensor/(backend|cpu|guard|cuda)' <<<"$line"; then
     echo "$file: looks inside tensor/: $line"
     failed=1
   fi

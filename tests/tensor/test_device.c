@@ -35,12 +35,56 @@ void *__wrap_mmap(void *address, size_t length, int protection, int flags, int f
     return call_fails() ? MAP_FAILED : __real_mmap(address, length, protection, flags, file, offset);
 }
 
+/* Whether a driver seems installed where none is, and whether the module is gone. */
+static bool driver_is_there, module_is_missing;
+
+void *__real_dlopen(const char *file, int mode);
+void *__wrap_dlopen(const char *file, int mode);
+void *__wrap_dlopen(const char *file, int mode) {
+    if (driver_is_there && strcmp(file, "libcuda.so.1") == 0) file = NULL; /* the program */
+    if (module_is_missing && strcmp(file, "vs2_cuda.so") == 0) file = "no_such_module.so";
+    return __real_dlopen(file, mode);
+}
+
 static void unknown_device_is_a_usage_error(void **state) {
     (void)state;
     struct device device;
     struct error err;
     assert_int_equal(device_open("abacus", &device, &err), STATUS_USAGE);
     assert_non_null(strstr(err.message, "abacus"));
+}
+
+/* Where it was not built in, and where it was and there is no GPU; else it opens. */
+static void an_absent_gpu_is_a_usage_error(void **state) {
+    (void)state;
+    struct device device;
+    struct error err;
+    enum status status = device_open("cuda", &device, &err);
+    if (status == STATUS_OK) {
+        device_close(&device);
+        skip();
+    }
+    assert_int_equal(status, STATUS_USAGE);
+    assert_true(strstr(err.message, "built without CUDA") || strstr(err.message, "there is no GPU here"));
+    assert_null(strchr(err.message, '\n'));
+    for (int driver = 0; driver < 2; driver++) {
+        driver_is_there = driver;
+        assert_int_equal(device_open("auto", &device, &err), STATUS_OK);
+        struct device_info info = device_describe(&device);
+        assert_null(strstr(info.name, "sm_"));
+        device_close(&device);
+    }
+    driver_is_there = false;
+}
+
+static void a_module_that_does_not_load_is_a_usage_error(void **state) {
+    (void)state;
+    struct device device;
+    struct error err;
+    module_is_missing = true;
+    assert_int_equal(device_open("cuda", &device, &err), STATUS_USAGE);
+    assert_true(strstr(err.message, "built without CUDA") || strstr(err.message, "cannot be loaded: "));
+    module_is_missing = false;
 }
 
 static void unknown_instruction_set_is_a_usage_error(void **state) {
@@ -250,6 +294,8 @@ static void wrong_shapes_abort(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_device_is_a_usage_error),
+        cmocka_unit_test(an_absent_gpu_is_a_usage_error),
+        cmocka_unit_test(a_module_that_does_not_load_is_a_usage_error),
         cmocka_unit_test(unknown_instruction_set_is_a_usage_error),
         cmocka_unit_test(devices_describe_themselves),
         cmocka_unit_test(guard_memory_is_closed_outside_operations),
