@@ -4,12 +4,14 @@
 #include <stdio.h>
 
 #include "base/progress.h"
+#include "base/yaml.h"
 #include "cli/eval.h"
 #include "cli/options.h"
 #include "cli/scoring.h"
 #include "eval/benchmark_run.h"
 
 struct settings {
+    struct yaml_node *config;
     const char *model, *benchmark, *data, *videos, *output;
     struct scoring scoring;
     int64_t limit, sample_seed; /* 0, -1: not given */
@@ -17,6 +19,11 @@ struct settings {
 
 #define AT(member) .offset = offsetof(struct settings, member)
 static const struct option_spec options[] = {
+    {.name = "config",
+     .argument = "FILE",
+     .help = "a YAML file with any of these options (configs/eval.yaml); the command line wins",
+     .kind = OPTION_CONFIG,
+     AT(config)},
     {.kind = OPTION_TITLE, .help = "What to score"},
     {.name = "model",
      .argument = "DIR",
@@ -61,7 +68,8 @@ static const struct option_spec options[] = {
 static const struct program program = {
     .name = "vs2-eval",
     .command = "run",
-    .synopsis = "--model DIR --benchmark NAME --data FILE --videos DIR --output FILE ...",
+    .synopsis = "--model DIR --benchmark NAME --data FILE --videos DIR --output FILE ...\n"
+                "--config FILE [OPTION...]",
     .summary =
         "Scores the videos of a benchmark and writes the official result rows, with soft scores, confidence, "
         "tokens and seconds. Killed at any time, the same command goes on where it was. Processes that "
@@ -70,7 +78,8 @@ static const struct program program = {
                 "      --data 'data_27k_test (VideoScoreBench-v2).json' --videos vs2_videos \\\n"
                 "      --output res.json\n"
                 "  mpirun -n 4 vs2-eval run --model out/grpo --benchmark videogen-reward-bench \\\n"
-                "      --data pairs.csv --videos videos --output res.json --num-samples 4\n",
+                "      --data pairs.csv --videos videos --output res.json --num-samples 4\n"
+                "  vs2-eval run --config configs/eval.yaml --output res.json\n",
     .options = options,
 };
 
@@ -175,5 +184,6 @@ int eval_run(int argc, char **argv) {
     bool finished;
     enum status status = options_parse(&program, argc, argv, &settings, &operand, &finished, &err);
     if (status == STATUS_OK && !finished) status = run_benchmark(&settings, &err);
+    yaml_tree_free(settings.config);
     return status == STATUS_OK ? program_finish(&program, 0) : program_fail(&program, status, &err);
 }

@@ -12,6 +12,7 @@
 
 #include "base/nearest.h"
 #include "base/text.h"
+#include "base/yaml.h"
 #include "cli/wrap.h"
 
 enum {
@@ -158,6 +159,12 @@ static enum status set_choice(const struct option_spec *spec, const char *value,
     return status;
 }
 
+static enum status set_config(const char *path, struct yaml_node **to, struct error *err) {
+    yaml_tree_free(*to);
+    *to = NULL;
+    return yaml_read_file(path, to, err);
+}
+
 static enum status set_value(const struct option_spec *spec, const char *value, void *settings,
                              struct error *err) {
     void *to = (char *)settings + spec->offset;
@@ -170,6 +177,7 @@ static enum status set_value(const struct option_spec *spec, const char *value, 
     case OPTION_NUMBER: return set_number(spec, value, to, err);
     case OPTION_FLAG: *(bool *)to = true; return STATUS_OK;
     case OPTION_CHOICE: return set_choice(spec, value, to, err);
+    case OPTION_CONFIG: return set_config(value, to, err);
     case OPTION_TITLE:
     case OPTION_TABLE: break;
     }
@@ -177,7 +185,7 @@ static enum status set_value(const struct option_spec *spec, const char *value, 
     return STATUS_OK;
 }
 
-/* ---- Parsing ----------------------------------------------------------------------------------------- */
+/* ---- Words of the command line ----------------------------------------------------------------------- */
 
 /* What getopt_long did not accept: `word` as it stands in argv. */
 static enum status unknown_option(const struct option_list *list, const char *word, struct error *err) {
@@ -217,6 +225,59 @@ static int fill_long_options(const struct option_list *list, struct option *opti
     return count;
 }
 
+/* ---- Options of a file ------------------------------------------------------------------------------- */
+
+/* Whether the key is the option's name, its '_' being '-'. */
+static bool names_option(const char *key, const struct option_spec *spec) {
+    if (spec->kind == OPTION_TITLE || spec->kind == OPTION_CONFIG) return false;
+    const char *name = spec->name;
+    for (; *key && *name; key++, name++)
+        if (*key != *name && (*key != '_' || *name != '-')) return false;
+    return *key == *name;
+}
+
+static enum status unknown_key(const struct option_list *list, const char *key, struct error *err) {
+    struct nearest search = nearest_start(key);
+    for (const struct option_spec *spec = list->specs; !is_end(spec); spec++)
+        if (spec->kind != OPTION_TITLE && spec->kind != OPTION_CONFIG) nearest_offer(&search, spec->name);
+    if (search.best) return error_usage(err, "unknown key '%s' (did you mean '%s'?)", key, search.best);
+    return error_usage(err, "unknown key '%s'", key);
+}
+
+static enum status set_key(const struct option_spec *spec, const struct yaml_node *node, void *settings,
+                           struct error *err) {
+    bool on = true;
+    if (node->kind != YAML_SCALAR) return error_usage(err, "'%s' is to be a single value", node->key);
+    if (yaml_is_null(node)) return STATUS_OK;
+    if (spec->kind == OPTION_FLAG && !yaml_to_bool(node, &on))
+        return error_usage(err, "'%s' is neither true nor false", node->key);
+    return on ? set_value(spec, node->text, settings, err) : STATUS_OK;
+}
+
+/* Sets what the file gives and the command line does not. */
+static enum status apply_config(const struct option_list *list, const char *path,
+                                const struct yaml_node *root, bool *given, void *settings,
+                                struct error *err) {
+    if (root->kind != YAML_MAP) return error_usage(err, "%s: it holds no options", path);
+    for (const struct yaml_node *node = root->first; node; node = node->next) {
+        int i = 0;
+        while (i < list->count && !names_option(node->key, &list->specs[i])) i++;
+        enum status status = STATUS_OK;
+        if (i == list->count)
+            status = unknown_key(list, node->key, err);
+        else if (!given[i])
+            status = set_key(&list->specs[i], node, settings, err);
+        if (status != STATUS_OK) {
+            error_prefix(err, "%s:%" PRId64, path, node->line);
+            return status;
+        }
+        if (!yaml_is_null(node)) given[i] = true;
+    }
+    return STATUS_OK;
+}
+
+/* ---- Parsing ----------------------------------------------------------------------------------------- */
+
 static enum status check_required(const struct option_list *list, const bool *given, struct error *err) {
     for (int i = 0; i < list->count; i++)
         if (list->specs[i].required && !given[i])
@@ -229,6 +290,8 @@ enum status options_parse(const struct program *program, int argc, char **argv, 
     struct option options[MOST_OPTIONS + 3];
     struct option_list list = {.count = 0};
     bool given[MOST_OPTIONS] = {false};
+    const char *config_path = NULL;
+    const struct yaml_node *const *config = NULL;
     add_table(&list, program->options, 0);
     fill_long_options(&list, options);
     *finished = false;
@@ -250,10 +313,17 @@ enum status options_parse(const struct program *program, int argc, char **argv, 
         enum status status = set_value(&list.specs[i], optarg, settings, err);
         if (status != STATUS_OK) return status;
         given[i] = true;
+        if (list.specs[i].kind != OPTION_CONFIG) continue;
+        config_path = optarg;
+        config = (const void *)((const char *)settings + list.specs[i].offset);
     }
     *first_operand = optind;
     if (argc - optind > program->operands)
         return error_usage(err, "'%s' is too much (see --help)", argv[optind + program->operands]);
+    if (config) {
+        enum status status = apply_config(&list, config_path, *config, given, settings, err);
+        if (status != STATUS_OK) return status;
+    }
     return check_required(&list, given, err);
 }
 

@@ -11,7 +11,9 @@
  *          .offset = offsetof(struct settings, fps), .low = 0.01, .high = 1000},
  *         {0}};
  *
- * --help and --version are there by themselves.
+ * --help and --version are there by themselves. With an OPTION_CONFIG, options may stand in a YAML file, too:
+ * "max-new-tokens: 512" or "max_new_tokens: 512"; null leaves an option alone, and the command line wins. The
+ * member is NULL before; yaml_tree_free ends it, also after a failure, once the strings are no longer used.
  */
 #ifndef VS2_CLI_OPTIONS_H
 #define VS2_CLI_OPTIONS_H
@@ -22,11 +24,12 @@
 #include "base/error.h"
 
 enum option_kind {                    /* the member of the settings is a ... */
-                   OPTION_STRING = 0, /* const char *, borrowed from argv; an empty one is an error */
+                   OPTION_STRING = 0, /* const char *, borrowed; an empty one is an error */
                    OPTION_INTEGER,    /* int64_t in [low, high] */
                    OPTION_NUMBER,     /* double in [low, high], finite */
                    OPTION_FLAG,       /* bool, set to true; the option takes no argument */
                    OPTION_CHOICE,     /* int, the index of the word in `choices` */
+                   OPTION_CONFIG,     /* struct yaml_node *, the map of a YAML file with options by name */
                    OPTION_TITLE,      /* no option: `help` is a title for those that follow */
                    OPTION_TABLE,      /* the options of `table`, whose settings are the struct at offset */
 };

@@ -141,6 +141,18 @@ model=$(grep -oE '"v_score_model": [0-9.nul]+' "$work/samples.json" | cut -d' ' 
 mean=$(grep -oE '"v_mean": [0-9.nul]+' "$work/samples.json" | cut -d' ' -f2)
 [ "$model" = "$mean" ] || fail "scores $model are not the means $mean"
 
+# ---- Options from a file; the command line wins ----
+{
+    printf 'model: tests/golden/score\nbenchmark: videophy2\ndata: %s\nvideos: %s\n' "$work/data.json" "$work/videos"
+    printf 'temperature: 0.8\ndtype: f32\nmax_new_tokens: 112\nlimit: 3\nsample_seed: null\n'
+} >"$work/eval.yaml"
+"$eval" run --config "$work/eval.yaml" --benchmark videoscore-bench-v2 --output "$work/config.json" >"$work/out" 2>"$work/err" ||
+    fail "config: $(cat "$work/err")"
+lasting "$work/config.json" | sed 's/,$//' | cmp -s - <(sed 's/,$//' "$work/unbroken" | sed -n '1,4p; $p') || fail "rows by --config"
+expect 1 "data_27k_test (VideoScoreBench-v2).json" "$eval" run --config configs/eval.yaml --model tests/golden/score --output "$work/x"
+echo 'temprature: 1' >>"$work/eval.yaml"
+expect 2 "eval.yaml:10: unknown key 'temprature' (did you mean 'temperature'?)" "$eval" run --config "$work/eval.yaml" --output "$work/x"
+
 # ---- Other settings, and files that are not ours ----
 expect 1 "made with --temperature 0.8, not 0.5" "${run[@]}" --output "$work/killed.json" --temperature 0.5
 expect 1 "made with --top-k the checkpoint's, not 3" "${run[@]}" --output "$work/killed.json" --top-k 3

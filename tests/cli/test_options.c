@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/yaml.h"
 #include "cli/options.h"
 
 struct limits {
@@ -18,6 +19,7 @@ struct limits {
 };
 
 struct settings {
+    struct yaml_node *config;
     const char *model;
     struct limits limits;
     int64_t frames;
@@ -37,6 +39,11 @@ static const struct option_spec limit_options[] = {
      .offset = offsetof(struct limits, most)},
     {0}};
 static const struct option_spec options[] = {
+    {.name = "config",
+     .argument = "FILE",
+     .help = "options of a file",
+     .kind = OPTION_CONFIG,
+     .offset = offsetof(struct settings, config)},
     {.kind = OPTION_TITLE, .help = "Input"},
     {.name = "model",
      .argument = "DIR",
@@ -162,6 +169,85 @@ static void mistakes_are_usage_errors(void **state) {
     }
 }
 
+static char config_path[] = "/tmp/vs2-options-XXXXXX";
+
+static int make_config(void **state) {
+    (void)state;
+    int fd = mkstemp(config_path);
+    return fd < 0 || close(fd) != 0 ? -1 : 0;
+}
+
+static int remove_config(void **state) {
+    (void)state;
+    return unlink(config_path);
+}
+
+/* The command line with the file put before it, or after it. */
+static struct outcome parse_config(const char *yaml, const char *words, bool first) {
+    char line[256];
+    FILE *file = fopen(config_path, "w");
+    assert_non_null(file);
+    assert_true(fputs(yaml, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    if (first)
+        snprintf(line, sizeof line, "--config %s %s", config_path, words);
+    else
+        snprintf(line, sizeof line, "%s --config=%s", words, config_path);
+    return parse(line);
+}
+
+static void a_file_gives_what_the_command_line_does_not(void **state) {
+    (void)state;
+    for (int first = 0; first < 2; first++) {
+        struct outcome outcome =
+            parse_config("# all kinds\nmodel: m x\nmax_frames: 7\nfps: 0.5 # slow\nquiet: yes\nformat: json\n"
+                         "strict: off\nmost: ~\n",
+                         "--fps 3", first);
+        if (outcome.status != STATUS_OK) fail_msg("%s", outcome.err.message);
+        assert_string_equal(outcome.settings.model, "m x");
+        assert_int_equal(outcome.settings.frames, 7);
+        assert_true(outcome.settings.fps == 3 && outcome.settings.quiet && !outcome.settings.limits.strict);
+        assert_int_equal(outcome.settings.format, 1);
+        yaml_tree_free(outcome.settings.config);
+        outcome = parse_config("max-frames: 8\nstrict: true\nquiet: false", "--model n --quiet", first);
+        assert_int_equal(outcome.status, STATUS_OK);
+        assert_string_equal(outcome.settings.model, "n");
+        assert_int_equal(outcome.settings.frames, 8);
+        assert_true(outcome.settings.quiet && outcome.settings.limits.strict);
+        yaml_tree_free(outcome.settings.config);
+    }
+}
+
+static void mistakes_in_a_file_name_their_line(void **state) {
+    (void)state;
+    static const struct {
+        const char *yaml, *message;
+    } cases[] = {
+        {"fps: 1\nmodle: m", ":2: unknown key 'modle' (did you mean 'model'?)"},
+        {"xyzzy: m", ":1: unknown key 'xyzzy'"},
+        {"max: 3", ":1: unknown key 'max'"}, /* names are not shortened here */
+        {"config: x.yaml", ":1: unknown key 'config'"},
+        {"fps: two", ":1: option '--fps': 'two' is not a number"},
+        {"fps: [1]", ":1: 'fps' is to be a single value"},
+        {"quiet: 1", ":1: 'quiet' is neither true nor false"},
+        {"model: ''", ":1: option '--model': its argument is empty"},
+        {"- fps", ": it holds no options"},
+        {"fps: {", ":"},
+        {"model: ~", "option '--model' is missing (see --help)"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct outcome outcome = parse_config(cases[i].yaml, "", true);
+        assert_int_equal(outcome.status, STATUS_USAGE);
+        const char *message = outcome.err.message;
+        if (!strncmp(message, config_path, strlen(config_path))) message += strlen(config_path);
+        if (strncmp(message, cases[i].message, strlen(cases[i].message)) != 0)
+            fail_msg("%s: %s", cases[i].yaml, outcome.err.message);
+        yaml_tree_free(outcome.settings.config);
+    }
+    char nowhere[] = "--config a --config /nowhere/x.yaml";
+    assert_int_equal(parse(nowhere).status, STATUS_FAILED);
+}
+
 /* Runs `call` with stdout sent to a temporary file; returns what was printed. */
 static char *printed(struct outcome *outcome, char *line) {
     static char text[8192];
@@ -218,8 +304,11 @@ static void commands_are_found_by_name(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_reach_the_settings), cmocka_unit_test(mistakes_are_usage_errors),
-        cmocka_unit_test(help_and_version_are_printed), cmocka_unit_test(commands_are_found_by_name)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(values_reach_the_settings),
+                                       cmocka_unit_test(mistakes_are_usage_errors),
+                                       cmocka_unit_test(a_file_gives_what_the_command_line_does_not),
+                                       cmocka_unit_test(mistakes_in_a_file_name_their_line),
+                                       cmocka_unit_test(help_and_version_are_printed),
+                                       cmocka_unit_test(commands_are_found_by_name)};
+    return cmocka_run_group_tests(tests, make_config, remove_config);
 }
