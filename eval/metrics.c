@@ -47,11 +47,14 @@ static enum status count_confusion(const struct points *points, struct column_me
 }
 
 static void count_exact(const struct points *points, struct column_metrics *metrics) {
+    size_t truths[BENCHMARK_LEVELS] = {0};
     for (size_t i = 0; i < points->count; i++) {
         metrics->exact.hits += points->level[i] == points->truth[i];
         metrics->relaxed.hits += fabs(points->level[i] - points->truth[i]) <= 1;
+        const int truth = level_index(&metrics->confusion, points->truth[i]);
+        if (truth >= 0 && ++truths[truth] > metrics->constant.hits) metrics->constant.hits = truths[truth];
     }
-    metrics->exact.count = metrics->relaxed.count = points->count;
+    metrics->exact.count = metrics->relaxed.count = metrics->constant.count = points->count;
     metrics->exact.interval = share_interval(metrics->exact.hits, points->count);
     metrics->relaxed.interval = share_interval(metrics->relaxed.hits, points->count);
 }
@@ -152,6 +155,7 @@ static enum status column_make(const struct benchmark *benchmark, int column,
     struct points points;
     *metrics = (struct column_metrics){.exact.interval = none,
                                        .relaxed.interval = none,
+                                       .constant.interval = none,
                                        .error = unknown,
                                        .spearman = unknown,
                                        .pearson = unknown,

@@ -35,6 +35,7 @@ struct estimate {
 struct column_metrics {
     size_t count;                /* points */
     struct share exact, relaxed; /* level = truth; |level - truth| <= 1 */
+    struct share constant;       /* what the level that is true most often would have got right */
     struct estimate error;       /* mean |score - truth|; of mapped scales |level - truth| */
     struct estimate spearman, pearson;
     double kendall;                       /* tau-b */

@@ -52,6 +52,9 @@ static void add_points(const struct metrics *metrics, struct list *list) {
 static void add_further(const struct metrics *metrics, struct list *list) {
     const struct column_metrics *columns = metrics->columns;
     for (int c = 0; c < COLUMNS; c++)
+        add(list, c, "_acc_constant", "best constant guess", of_share(&columns[c].constant), METRIC_PERCENT,
+            false);
+    for (int c = 0; c < COLUMNS; c++)
         add(list, c, "_mae", "mean absolute error", columns[c].error, METRIC_SCORE, true);
     for (int c = 0; c < COLUMNS; c++)
         add(list, c, "_kendall", "Kendall's tau-b", bare(columns[c].kendall), METRIC_PERCENT, false);

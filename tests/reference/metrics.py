@@ -116,7 +116,7 @@ def column_figures(name, points, mapping):
         name + "_plcc": correlation(scipy.stats.pearsonr, truth, score),
         name + "_kendall": correlation(scipy.stats.kendalltau, truth, score),
     }
-    accuracy = [name + "_acc"] + ([name + "_acc_relaxed"] if name != "overall" else [])
+    accuracy = [name + "_acc", name + "_acc_constant"] + ([name + "_acc_relaxed"] if name != "overall" else [])
     if not isinstance(mapping, dict) or not points:
         for key in accuracy + [name + suffix for suffix in ("_mae", "_alpha_interval", "_alpha_ordinal", "_kappa")]:
             figures[key] = None
@@ -124,6 +124,7 @@ def column_figures(name, points, mapping):
     figures[name + "_acc"] = share([level == t for t, _, level, _, _ in points])
     if name != "overall":
         figures[name + "_acc_relaxed"] = share([level is not None and abs(level - t) <= 1 for t, _, level, _, _ in points])
+    figures[name + "_acc_constant"] = 100 * max(truth.count(level) for level in mapping.values()) / len(truth)
     own_scale = mapping is not IDENTITY
     numbers = [(p[0], p[2] if own_scale else p[1]) for p in points if not own_scale or p[2] is not None]
     x, y = [p[0] for p in numbers], [p[1] for p in numbers]
