@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "cli/options.h"
 #include "cli/train_keys.h"
+#include "grpo/grpo.h"
 #include "train/communicator.h"
 #include "train/config.h"
 #include "train/sft.h"
@@ -117,9 +118,8 @@ static enum status arguments_make(int argc, char **argv, struct arguments *argum
 
 /* The run that the configuration describes. */
 static enum status run(const struct train_config *config, bool dry_run, struct error *err) {
-    if (config->stage == TRAIN_STAGE_GRPO) return error_usage(err, "stage grpo is not there yet");
-    if (dry_run) return train_sft_plan(config, err);
-    return train_sft_run(config, err);
+    if (config->stage == TRAIN_STAGE_GRPO) return dry_run ? grpo_plan(config, err) : grpo_run(config, err);
+    return dry_run ? train_sft_plan(config, err) : train_sft_run(config, err);
 }
 
 /* The operand that is a file's name, taken out of the words; NULL: there is none. */

@@ -20,7 +20,7 @@ struct reading {
 static enum status measure_row(const void *context, int64_t row, struct measure *measure,
                                struct error *problem) {
     const struct reading *reading = context;
-    return prompt_measure(reading->settings, reading->rows, row, measure, problem);
+    return grpo_prompt_measure(reading->settings, reading->rows, row, measure, problem);
 }
 
 /* Lists what the file itself has that cannot be used, and what could not be measured. */

@@ -38,8 +38,8 @@ static enum status encode(const struct prompt_settings *settings, const struct g
     return status == STATUS_OK ? cut(settings, tokens, err) : status;
 }
 
-enum status prompt_measure(const struct prompt_settings *settings, const struct grpo_rows *rows,
-                           int64_t index, struct measure *measure, struct error *err) {
+enum status grpo_prompt_measure(const struct prompt_settings *settings, const struct grpo_rows *rows,
+                                int64_t index, struct measure *measure, struct error *err) {
     struct grpo_row row;
     enum status status = grpo_rows_read(rows, index, &row, err);
     if (status != STATUS_OK) return status;
@@ -61,7 +61,7 @@ enum status prompt_measure(const struct prompt_settings *settings, const struct 
 /* The video's patches or features. Measured first: what the cache has need not be decoded. A file whose
  * header miscounts its frames is taken as it decodes, and its features are not kept. */
 static enum status make_visual(const struct prompt_settings *settings, const char *path,
-                               struct prompt *prompt, struct error *err) {
+                               struct grpo_prompt *prompt, struct error *err) {
     const struct visual_source source = {settings->model, settings->cache, &settings->visual};
     bool image = prompt->row.medium == MEDIUM_IMAGE, mismatch = false;
     enum status status = sample_measure_visual(NULL, path, image, &settings->visual, &prompt->visual, err);
@@ -75,7 +75,7 @@ static enum status make_visual(const struct prompt_settings *settings, const cha
     return status;
 }
 
-static void point(struct prompt *prompt, bool unit_grid_time) {
+static void point(struct grpo_prompt *prompt, bool unit_grid_time) {
     const struct visual *visual = &prompt->visual;
     prompt->grid = prompt->training_grid = (struct visual_grid){.t = visual->grid[0],
                                                                 .h = visual->grid[1],
@@ -87,9 +87,9 @@ static void point(struct prompt *prompt, bool unit_grid_time) {
     prompt->features[0] = prompt->ready.found.data;
 }
 
-struct prompt *prompt_new(const struct prompt_settings *settings, const struct grpo_rows *rows, int64_t index,
-                          struct error *err) {
-    struct prompt *prompt = memory_new(1, sizeof *prompt, "a prompt", err);
+struct grpo_prompt *grpo_prompt_new(const struct prompt_settings *settings, const struct grpo_rows *rows,
+                                    int64_t index, struct error *err) {
+    struct grpo_prompt *prompt = memory_new(1, sizeof *prompt, "a prompt", err);
     if (!prompt) return NULL;
     prompt->index = index;
     char *path = NULL;
@@ -103,11 +103,11 @@ struct prompt *prompt_new(const struct prompt_settings *settings, const struct g
         point(prompt, settings->unit_grid_time);
         return prompt;
     }
-    prompt_free(prompt);
+    grpo_prompt_free(prompt);
     return NULL;
 }
 
-void prompt_free(struct prompt *prompt) {
+void grpo_prompt_free(struct grpo_prompt *prompt) {
     if (!prompt) return;
     ready_visual_free(&prompt->ready);
     visual_free(&prompt->visual);
@@ -116,11 +116,11 @@ void prompt_free(struct prompt *prompt) {
     free(prompt);
 }
 
-size_t prompt_bytes(const struct prompt *prompt) {
+size_t grpo_prompt_bytes(const struct grpo_prompt *prompt) {
     return sizeof *prompt + visual_bytes(&prompt->visual) + prompt->tokens.count * sizeof(int32_t);
 }
 
-struct pass_visuals prompt_visuals(const struct prompt *prompt, bool training) {
+struct pass_visuals grpo_prompt_visuals(const struct grpo_prompt *prompt, bool training) {
     return (struct pass_visuals){
         .count = 1,
         .grids = training ? &prompt->training_grid : &prompt->grid,
@@ -146,8 +146,8 @@ static void copy_frame(const struct visual *visual, const struct patch_config *c
         }
 }
 
-float *prompt_shuffle_frames(const struct prompt *prompt, const struct patch_config *config, uint64_t seed,
-                             struct error *err) {
+float *grpo_prompt_shuffle_frames(const struct grpo_prompt *prompt, const struct patch_config *config,
+                                  uint64_t seed, struct error *err) {
     const struct visual *visual = &prompt->visual;
     int64_t frames = visual->grid[0] * config->temporal;
     int64_t *order = memory_new((size_t)frames, sizeof *order, "shuffled frames", err);

@@ -18,15 +18,15 @@ struct prompt_settings {
     const char *template; /* of the question; NULL: the published one */
     int64_t max_length;
     struct visual_options visual;
-    bool unit_grid_time; /* second_per_grid: unit; of training passes, see prompt_visuals */
+    bool unit_grid_time; /* second_per_grid: unit; of training passes, see grpo_prompt_visuals */
 
-    /* For prompt_new. */
+    /* For grpo_prompt_new. */
     const struct model *model;
     struct vision_cache *cache; /* or NULL */
     bool decode; /* patches are wanted although the cache has the features: they are to be shuffled */
 };
 
-struct prompt {
+struct grpo_prompt {
     int64_t index; /* of the row, as grpo_rows_read counts */
     struct grpo_row row;
     struct token_list tokens;
@@ -40,25 +40,25 @@ struct prompt {
 
 /* Finds out how many tokens the prompt of a row has, without decoding its video. Fails when the row cannot be
  * used: its file cannot be read, or max_prompt_length cuts into the video. */
-enum status prompt_measure(const struct prompt_settings *settings, const struct grpo_rows *rows,
-                           int64_t index, struct measure *measure, struct error *err);
+enum status grpo_prompt_measure(const struct prompt_settings *settings, const struct grpo_rows *rows,
+                                int64_t index, struct measure *measure, struct error *err);
 
 /* Makes the prompt of a row; NULL with err set, and for the same reasons. Several threads may do so at once.
  */
-struct prompt *prompt_new(const struct prompt_settings *settings, const struct grpo_rows *rows, int64_t index,
-                          struct error *err);
-void prompt_free(struct prompt *prompt); /* NULL is fine */
+struct grpo_prompt *grpo_prompt_new(const struct prompt_settings *settings, const struct grpo_rows *rows,
+                                    int64_t index, struct error *err);
+void grpo_prompt_free(struct grpo_prompt *prompt); /* NULL is fine */
 
 /* Bytes that it holds. */
-size_t prompt_bytes(const struct prompt *prompt);
+size_t grpo_prompt_bytes(const struct grpo_prompt *prompt);
 
 /* The video or image, pointing into the prompt; `training`: with the time positions of training passes. */
-struct pass_visuals prompt_visuals(const struct prompt *prompt, bool training);
+struct pass_visuals grpo_prompt_visuals(const struct grpo_prompt *prompt, bool training);
 
 /* Copies the patches of the prompt's video with its frames in a random order, a function of the seed alone;
  * free() them. NULL with err set when memory is short. The prompt must have patches (prompt_settings.decode).
  */
-float *prompt_shuffle_frames(const struct prompt *prompt, const struct patch_config *config, uint64_t seed,
-                             struct error *err);
+float *grpo_prompt_shuffle_frames(const struct grpo_prompt *prompt, const struct patch_config *config,
+                                  uint64_t seed, struct error *err);
 
 #endif

@@ -109,26 +109,30 @@ void rollout_rest(struct rollout *rollout) {
     rollout->cache_rows = 0;
 }
 
-/* Rows of the cache with which as many sequences run at once as may. */
-static int64_t wanted_rows(const struct rollout *rollout, const struct rollout_prompt *prompts,
-                           int64_t count) {
-    int64_t longest = 0, fewest = INT64_MAX, at_once = rollout->settings.sequences;
-    for (int64_t i = 0; i < count; i++) {
-        if (prompts[i].count > longest) longest = prompts[i].count;
-        if (prompts[i].samples < fewest) fewest = prompts[i].samples;
-    }
+/* Rows of the cache with which as many sequences run at once as may, but no more than the limit allows. */
+static int64_t cache_rows(const struct rollout *rollout, int64_t longest, int64_t fewest, int64_t count) {
+    int64_t at_once = rollout->settings.sequences;
     int64_t together = fewest > 0 ? (at_once - 1) / fewest + 2 : count;
     if (together > count) together = count;
-    return together * longest + at_once * rollout->settings.max_new_tokens;
+    int64_t wanted = together * longest + at_once * rollout->settings.max_new_tokens;
+    int64_t most = rollout->settings.cache_bytes / kv_row_bytes(rollout->settings.model);
+    if (most < 1) most = 1;
+    return wanted < most ? wanted : most;
+}
+
+int64_t rollout_cache_bytes(const struct rollout *rollout, int64_t longest, int64_t samples, int64_t count) {
+    return cache_rows(rollout, longest, samples, count) * kv_row_bytes(rollout->settings.model);
 }
 
 /* An engine with room for the prompts, as far as the limit allows. */
 static enum status wake(struct rollout *rollout, const struct rollout_prompt *prompts, int64_t count,
                         struct error *err) {
-    int64_t wanted = wanted_rows(rollout, prompts, count);
-    int64_t most = rollout->settings.cache_bytes / kv_row_bytes(rollout->settings.model);
-    if (most < 1) most = 1;
-    int64_t rows = wanted < most ? wanted : most;
+    int64_t longest = 0, fewest = INT64_MAX;
+    for (int64_t i = 0; i < count; i++) {
+        if (prompts[i].count > longest) longest = prompts[i].count;
+        if (prompts[i].samples < fewest) fewest = prompts[i].samples;
+    }
+    int64_t rows = cache_rows(rollout, longest, fewest, count);
     if (rollout->engine && rollout->cache_rows >= rows) return STATUS_OK;
     rollout_rest(rollout);
     const struct engine_limits limits = {.sequences = rollout->settings.sequences,

@@ -76,6 +76,10 @@ void rollout_free(struct rollout *rollout); /* NULL is fine */
 enum status rollout_run(struct rollout *rollout, uint64_t step, const struct rollout_prompt *prompts,
                         int64_t count, struct rollout_completions *completions, struct error *err);
 
+/* Bytes of keys and values that a run takes for `count` prompts of up to `longest` tokens and as many samples
+ * each. */
+int64_t rollout_cache_bytes(const struct rollout *rollout, int64_t longest, int64_t samples, int64_t count);
+
 /* Gives the memory of keys, values and activations back until the next run: for machines where training
  * needs it. */
 void rollout_rest(struct rollout *rollout);

@@ -1,0 +1,86 @@
+/* The plan of a GRPO run, without running it. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "grpo/grpo.h"
+#include "grpo/grpo_run.h"
+#include "model/kv_cache.h"
+#include "train/run_plan.h"
+
+static void print_data(const struct grpo *grpo) {
+    const struct problem_set *train = &grpo->problems.train, *eval = &grpo->problems.eval;
+    printf("data\n");
+    printf("  prompts %" PRId64 ", tokens %" PRId64 ", longest prompt %" PRId64 "\n", train->count,
+           train->tokens, train->longest);
+    if (grpo->recorded)
+        printf("  recorded rollouts: %" PRId64 " groups of %" PRId64 " steps\n", grpo->starts[grpo->steps],
+               grpo->steps);
+    if (eval->count > 0)
+        printf("  held out: prompts %" PRId64 ", tokens %" PRId64 "\n", eval->count, eval->tokens);
+    run_plan_skipped(&grpo->run);
+}
+
+/* Tokens of a group with the longest prompt and completions; `wanted`: those of completions. */
+static int64_t longest_group(const struct grpo *grpo, int64_t *wanted) {
+    const struct train_grpo *config = &grpo->run.config->grpo;
+    *wanted = config->num_generations * config->max_completion_length;
+    return grpo->problems.train.longest + *wanted;
+}
+
+static void print_steps(const struct grpo *grpo) {
+    const struct train_config *config = grpo->run.config;
+    const struct train_grpo *own = &config->grpo;
+    int64_t prompts = train_step_batches(config) * config->per_device_train_batch_size;
+    double mean = (double)grpo->problems.train.tokens / (double)grpo->problems.train.count;
+    double completions = (double)(own->num_generations * own->max_completion_length);
+    run_plan_steps(&grpo->run, "prompts");
+    printf("  %" PRId64 " completions of a prompt, up to %" PRId64 " tokens each; rollouts last %" PRId64
+           " steps, %" PRId64 " times\n",
+           own->num_generations, own->max_completion_length, grpo->generation_steps, own->num_iterations);
+    printf("  up to %.0f tokens a step, each prompt counted once\n", (double)prompts * (mean + completions));
+}
+
+/* The reference model's weights: read from the checkpoint, or, where it moves, f32 and copies of its own. */
+static double reference_bytes(const struct grpo *grpo, const struct run_plan *plan) {
+    double element = (double)dtype_size(run_dtype(grpo->run.config));
+    double moved = grpo->run.config->grpo.sync_ref_model ? (double)dtype_size(DTYPE_F32) : 0;
+    return element * (double)(plan->trained + plan->frozen) + moved * (double)plan->trained;
+}
+
+static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, struct error *err) {
+    const struct train_config *config = grpo->run.config;
+    const struct freeze freeze = run_freeze(config);
+    int64_t wanted, tokens = longest_group(grpo, &wanted);
+    const struct rollout_settings settings = grpo_rollout_settings(grpo, config->grpo.temperature);
+    struct rollout *rollout = rollout_new(&settings, err);
+    if (!rollout) return STATUS_FAILED;
+    double cache = (double)rollout_cache_bytes(rollout, grpo->problems.train.longest,
+                                               config->grpo.num_generations, grpo->problems.train.count);
+    rollout_free(rollout);
+    run_plan_memory(plan);
+    if (config->grpo.beta > 0) run_plan_bytes(plan, "reference model", reference_bytes(grpo, plan));
+    if (!grpo->recorded) run_plan_bytes(plan, "keys and values of rollouts", cache);
+    if (config->grpo.pass_tokens > tokens) tokens = config->grpo.pass_tokens;
+    run_plan_bytes(plan, "activations of the longest pass", run_plan_activations(plan, tokens, wanted));
+    run_plan_bytes(plan, "logits", (double)language_loss_bytes(&grpo->run.model, wanted));
+    run_plan_bytes(plan, "prompts ahead, at most", run_plan_ahead);
+    if (freeze.vision_tower && freeze.projector)
+        run_plan_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);
+    run_plan_end(plan);
+    return STATUS_OK;
+}
+
+enum status grpo_plan(const struct train_config *config, struct error *err) {
+    struct grpo grpo = {0};
+    const struct run_stage stage = grpo_stage(&grpo);
+    struct run_plan plan;
+    enum status status = run_open_data(&grpo.run, config, &stage, err);
+    if (status == STATUS_OK) status = run_plan_start(&plan, &grpo.run, err);
+    if (status == STATUS_OK) {
+        print_data(&grpo);
+        print_steps(&grpo);
+        status = print_memory(&grpo, &plan, err);
+    }
+    run_close(&grpo.run);
+    return status;
+}
