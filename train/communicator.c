@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/launcher.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "train/transport.h"
@@ -18,25 +19,25 @@ struct communicator {
     float *sent, *received; /* [size, BLOCK_ELEMENTS]; NULL until they are needed */
 };
 
-/* Whether a launcher that speaks MPI's language (mpirun, mpiexec, srun with PMI) started several processes.
- */
-static bool started_by_mpi(void) {
-    static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        const char *size = getenv(sizes[i]);
-        if (size && atoi(size) > 1) return true;
-    }
-    /* srun --mpi=pmix tells the number of its tasks in a variable of SLURM's own. */
-    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
-    return getenv("PMIX_RANK") && tasks && atoi(tasks) > 1;
+/* Processes that MPI does not join would each train alone, into one folder. */
+static enum status meet(struct communicator *c, int64_t started, struct error *err) {
+    enum status status = transport_open(&c->rank, &c->size, err);
+    if (status != STATUS_OK || c->size == started) return status;
+    transport_close();
+    return error_usage(err,
+                       "the environment says that %lld processes were started, but MPI joins %d: start them "
+                       "with mpirun, or srun --mpi=pmix",
+                       (long long)started, c->size);
 }
 
 enum status communicator_open(struct communicator **communicator, struct error *err) {
     *communicator = NULL;
-    if (!started_by_mpi()) return STATUS_OK;
+    struct launcher_place place;
+    enum status status = launcher_find(&place, err);
+    if (status != STATUS_OK || place.size == 1) return status;
     struct communicator *c = memory_new(1, sizeof *c, "the communicator", err);
     if (!c) return STATUS_FAILED;
-    enum status status = transport_open(&c->rank, &c->size, err);
+    status = meet(c, place.size, err);
     if (status == STATUS_OK)
         *communicator = c;
     else

@@ -19,8 +19,8 @@
 
 struct communicator;
 
-/* Meets the other processes of the launcher; *communicator is NULL for a process that is alone. Fails where
- * there are others and this build has no MPI. */
+/* Meets the other processes of the launcher (base/launcher.h); *communicator is NULL for a process that is
+ * alone. Fails where there are others and this build has no MPI, or MPI does not know of them (torchrun). */
 enum status communicator_open(struct communicator **communicator, struct error *err);
 
 /* Parts from them. After a failure that they have not agreed on (communicator_agree) the others may be

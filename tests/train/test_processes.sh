@@ -52,6 +52,15 @@ run 1 "$scratch/mixed" gradient_accumulation_steps=2 resume_from_checkpoint=true
   { cat "$scratch/out"; fail "going on in one process"; }
 same "$scratch/mixed"
 
+# Processes that were started by something that MPI does not know.
+for started in "RANK=0 WORLD_SIZE=2" "SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2"; do
+  code=0
+  env $started "$build/vs2-train" "${settings[@]}" output_dir="$scratch/alone" >"$scratch/out" 2>&1 || code=$?
+  [ "$code" = 2 ] || fail "exit $code with $started"
+  grep -q "that 2 processes were started, but MPI joins 1: " "$scratch/out" || { cat "$scratch/out"; fail "with $started"; }
+  [ ! -e "$scratch/alone" ] || fail "trained alone with $started"
+done
+
 # A process with other settings, a video that one process cannot read, and a process that dies.
 if mpirun -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" : \
   -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" learning_rate=2e-3 >"$scratch/out" 2>&1; then
