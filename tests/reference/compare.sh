@@ -66,6 +66,8 @@ run "gradients of other weights" "$python" "$here/gradients.py" --live "$build/t
 run "golden groups" "$python" "$here/groups.py" --check
 run "groups on other weights" "$python" "$here/groups.py" --live "$build/tests/train_test_pass"
 run "golden losses of GRPO" "$python" "$here/grpo_math.py" --check
+run "golden steps of GRPO" "$python" "$here/grpo.py" --check
+run "steps of GRPO on other weights" "$python" "$here/grpo.py" --live "$build/tests/grpo_test_parity"
 run "golden training runs" "$python" "$here/sft.py" --check
 run "vs2-train beside transformers' Trainer" "$python" "$here/sft.py" --vs2-train "$build/vs2-train" \
   --case published --case tied-open --case batches --case vision-only

@@ -195,6 +195,12 @@ def summary(moved):
             for name, move in moved.items()}
 
 
+def summaries_apart(a, b):
+    """|a - b| / |b| of the moves that two summaries are of, as their projections have it in the mean."""
+    pairs = [(numpy.array(a[n]), numpy.array(b[n])) for n in b]
+    return math.sqrt(sum(((x[1:] - y[1:]) ** 2).mean() for x, y in pairs) / sum(y[0] ** 2 for _, y in pairs))
+
+
 def moves_apart(a, b):
     """|a - b| / |b| over all parameters together."""
     return math.sqrt(sum(((a[n] - b[n]) ** 2).sum() for n in b) / sum((b[n] ** 2).sum() for n in b))
@@ -259,8 +265,7 @@ def agrees(name, made, kept):
         print(f"  {name}: another case")
         return False
     apart = {key: steps_apart(made["steps"], kept["steps"], key) for key in ("loss", "grad_norm", "lr")}
-    pairs = [(numpy.array(made["moves"][n]), numpy.array(kept["moves"][n])) for n in kept["moves"]]
-    apart["moves"] = math.sqrt(sum(((a[1:] - b[1:]) ** 2).mean() for a, b in pairs) / sum(b[0] ** 2 for _, b in pairs))
+    apart["moves"] = summaries_apart(made["moves"], kept["moves"])
     print(f"  {name}:", ", ".join(f"{key} {value:.1e}" for key, value in apart.items()), "apart")
     limits = {"loss": 2e-3, "grad_norm": 2e-3, "lr": 1e-9, "moves": 1e-2, **{k: 1.5 * v for k, v in kept["noise"].items()}}
     return all(apart[key] <= limits[key] for key in apart)
