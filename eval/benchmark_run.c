@@ -29,8 +29,7 @@ struct run {
     bool *wanted; /* [items.count] */
     struct run_rows rows;
     struct tally tally;
-    struct score_jobs jobs; /* what this call scores */
-    size_t *item_of_job;    /* [jobs.count] */
+    struct score_jobs jobs; /* what this call scores; their streams are their items */
     struct row_journal journal;
     struct run_progress now;
     double start;
@@ -166,20 +165,14 @@ static void count_row(struct run *run, size_t item) {
 static enum status list_jobs(struct run *run, struct error *err) {
     const struct launcher_place place = run->wish->place;
     const size_t count = run->items.count;
-    if (!(run->item_of_job = memory_new(count, sizeof *run->item_of_job, "rows", err))) return STATUS_FAILED;
     for (size_t i = 0; i < count; i++) {
         const struct run_row *row = &run->rows.list[i];
         if (!run->wanted[i]) continue;
         const bool mine = (int64_t)i % place.size == place.rank;
         if (row->text && !(mine && row->failed)) count_row(run, i);
         if (!mine || (row->text && !row->failed)) continue;
-        char *path = benchmark_item_path(&run->items.list[i], run->wish->videos, err);
-        if (!path) return STATUS_FAILED;
-        enum status status = score_jobs_add(&run->jobs, path, run->items.list[i].prompt, err);
-        free(path);
-        if (status != STATUS_OK) return status;
-        run->jobs.list[run->jobs.count - 1].stream = (uint32_t)i;
-        run->item_of_job[run->jobs.count - 1] = i;
+        if (score_jobs_add_item(&run->jobs, &run->items, i, run->wish->videos, err) != STATUS_OK)
+            return STATUS_FAILED;
     }
     run->now.mine = (int64_t)run->jobs.count;
     return STATUS_OK;
@@ -206,7 +199,7 @@ static void tell_progress(struct run *run) {
 /* Puts one result on disk. */
 static enum status take_result(void *context, const struct score_result *result, struct error *err) {
     struct run *run = context;
-    const size_t item = run->item_of_job[result->job];
+    const size_t item = run->jobs.list[result->job].stream;
     size_t length;
     char *text = row_text(run, item, result, &length, err);
     if (!text) return STATUS_FAILED;
@@ -284,7 +277,6 @@ static void close_run(struct run *run) {
     run_rows_free(&run->rows);
     benchmark_items_free(&run->items);
     free(run->wanted);
-    free(run->item_of_job);
     free(run->folder);
     free(run->record_path);
     free(run->journal_path);

@@ -23,6 +23,16 @@ enum status score_jobs_add(struct score_jobs *jobs, const char *video, const cha
     return job->video && job->prompt ? STATUS_OK : STATUS_FAILED;
 }
 
+enum status score_jobs_add_item(struct score_jobs *jobs, const struct benchmark_items *items, size_t item,
+                                const char *folder, struct error *err) {
+    char *path = benchmark_item_path(&items->list[item], folder, err);
+    if (!path) return STATUS_FAILED;
+    enum status status = score_jobs_add(jobs, path, items->list[item].prompt, err);
+    if (status == STATUS_OK) jobs->list[jobs->count - 1].stream = (uint32_t)item;
+    free(path);
+    return status;
+}
+
 /* Adds the job of one line; `place` is "FILE:LINE". */
 static enum status add_line(const char *line, size_t length, const char *media_dir, const char *place,
                             struct score_jobs *jobs, struct error *err) {

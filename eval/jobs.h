@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "eval/benchmark.h"
 
 struct score_job {
     char *video;     /* path of a file or folder */
@@ -20,6 +21,10 @@ struct score_jobs {
 
 /* Appends a job with copies of both. */
 enum status score_jobs_add(struct score_jobs *jobs, const char *video, const char *prompt, struct error *err);
+
+/* Appends the video of a benchmark's item, whose place becomes the job's stream. */
+enum status score_jobs_add_item(struct score_jobs *jobs, const struct benchmark_items *items, size_t item,
+                                const char *folder, struct error *err);
 
 /* Reads a file with an object {"video": PATH, "prompt": TEXT, ...} a line; other members are let be, empty
  * lines too. Relative paths are taken under `media_dir` when it is not NULL. A wrong line is an error

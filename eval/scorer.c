@@ -157,7 +157,9 @@ enum status scorer_open(const struct scorer_settings *settings, const struct sco
     if (!(scorer->tasks = memory_new(jobs->count, sizeof *scorer->tasks, "scoring", err)) ||
         !(scorer->job_of_request = memory_new(jobs->count, sizeof *scorer->job_of_request, "scoring", err)) ||
         !(scorer->folder = hub_find(settings->model, err)) ||
-        !(scorer->query = query_template(settings->template_file, scorer->folder, err)))
+        !(scorer->query = settings->query
+                              ? memory_text(settings->query, strlen(settings->query), "the query", err)
+                              : query_template(settings->template_file, scorer->folder, err)))
         goto err;
     scorer->query_has_mark = strstr(scorer->query, "<video>") != NULL;
     if ((status = start_reading(scorer, err)) != STATUS_OK || (status = open_model(scorer, err)) != STATUS_OK)

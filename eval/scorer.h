@@ -43,6 +43,7 @@ struct scorer_settings {
     const struct model *loaded;
     const struct tokenizer *tokenizer;
     const char *template_file;    /* of the query, or NULL (data/query.h) */
+    const char *query;            /* the template itself, in place of any file; or NULL */
     struct visual_options visual; /* `processor` and `threads` are set by the scorer */
     struct sampling_wish sampling;
     int64_t samples, max_new_tokens;

@@ -36,6 +36,7 @@ static enum status make_prompt_settings(struct grpo *grpo, struct error *err) {
     if (config->video_maxlen > 0) visual->max_frames = config->video_maxlen;
     if (config->video_min_frames > 0) visual->min_frames = config->video_min_frames;
     visual->threads = 1; /* prompts are made side by side */
+    grpo->run.visual = visual;
     enum status status = patch_config_read(grpo->run.folder, true, &visual->processor, err);
     if (config->max_pixels > 0) visual->processor.max_pixels = (double)config->max_pixels;
     if (config->min_pixels > 0) visual->processor.min_pixels = (double)config->min_pixels;

@@ -169,11 +169,14 @@ struct train_config {
     bool save_only_model;
     int eval_strategy; /* enum train_strategy; TRAIN_NEVER when there is nothing to evaluate on */
     double eval_steps;
-    bool do_eval;      /* evaluate at the end, too */
-    bool plot_loss;    /* draw training_loss.svg */
-    bool tensorboard;  /* write event files: yes, unless report_to is none */
-    char *logging_dir; /* folder of the event files; NULL: "runs" in output_dir */
-    bool disable_tqdm; /* no progress line */
+    bool do_eval;                                   /* evaluate at the end, too */
+    char *eval_benchmark, *eval_data, *eval_videos; /* a name of eval/benchmark.h, its file, and the folder of
+                                                       its videos; all NULL: none is run */
+    int64_t eval_limit, eval_max_new_tokens; /* its first videos, 0: all; tokens of an answer at most */
+    bool plot_loss;                          /* draw training_loss.svg */
+    bool tensorboard;                        /* write event files: yes, unless report_to is none */
+    char *logging_dir;                       /* folder of the event files; NULL: "runs" in output_dir */
+    bool disable_tqdm;                       /* no progress line */
 
     struct train_grpo grpo;
 };

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "eval/benchmark.h"
 #include "train/config_read.h"
 #include "train/schedule.h"
 
@@ -266,6 +267,26 @@ static const char *evaluation_key(const struct config_reader *reader, const stru
     return config->do_eval ? "do_eval" : NULL;
 }
 
+/* The three keys of a benchmark go together. */
+static enum status resolve_benchmark(struct config_reader *reader, struct config_values *values,
+                                     struct error *err) {
+    const struct train_config *config = &values->config;
+    const struct {
+        const char *key, *value;
+    } parts[] = {{"eval_benchmark", config->eval_benchmark},
+                 {"eval_data", config->eval_data},
+                 {"eval_videos", config->eval_videos}};
+    enum { PARTS = sizeof parts / sizeof *parts };
+    for (int i = 0; i < PARTS; i++)
+        for (int k = 0; k < PARTS; k++)
+            if (parts[i].value && !parts[k].value) {
+                error_usage(err, "%s is missing", parts[k].key);
+                return config_fail_at(reader, parts[i].key, err);
+            }
+    if (!config->eval_benchmark || benchmark_find(config->eval_benchmark, err)) return STATUS_OK;
+    return config_fail_at(reader, "eval_benchmark", err);
+}
+
 static enum status resolve_evaluation(struct config_reader *reader, struct config_values *values,
                                       struct error *err) {
     struct train_config *config = &values->config;
@@ -281,10 +302,13 @@ static enum status resolve_evaluation(struct config_reader *reader, struct confi
         config->eval_strategy = TRAIN_EVERY_STEPS;
     if (config->eval_steps == 0) config->eval_steps = config->logging_steps;
     const char *key = evaluation_key(reader, config);
-    if (key && !config->eval_datasets.count && config->val_size == 0) {
-        error_usage(err, "there is nothing to evaluate on: val_size or eval_dataset is missing");
+    if (key && !config->eval_datasets.count && config->val_size == 0 && !config->eval_benchmark) {
+        error_usage(err,
+                    "there is nothing to evaluate on: val_size, eval_dataset or eval_benchmark is missing");
         return config_fail_at(reader, key, err);
     }
+    if (!key && config->eval_benchmark)
+        text_append_string(&reader->notes, "eval_benchmark is never run: eval_strategy is no\n");
     if (!key && (config->eval_datasets.count || config->val_size > 0))
         text_append_string(&reader->notes, "validation samples are set apart, but never evaluated: "
                                            "eval_strategy is no\n");
@@ -293,8 +317,8 @@ static enum status resolve_evaluation(struct config_reader *reader, struct confi
 
 enum status config_resolve(struct config_reader *reader, struct config_values *values, struct error *err) {
     static enum status (*const parts[])(struct config_reader *, struct config_values *, struct error *) = {
-        check_required,       resolve_model,  resolve_data,    resolve_memory,
-        resolve_optimization, resolve_resume, resolve_reports, resolve_evaluation,
+        check_required, resolve_model,   resolve_data,      resolve_memory,     resolve_optimization,
+        resolve_resume, resolve_reports, resolve_benchmark, resolve_evaluation,
     };
     enum status status = STATUS_OK;
     for (size_t i = 0; i < sizeof(parts) / sizeof *parts && status == STATUS_OK; i++)

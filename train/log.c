@@ -37,6 +37,7 @@ static const struct curve {
 } curves[] = {
     {"loss", "training_loss.svg", "Training loss"},
     {"eval_loss", "training_eval_loss.svg", "Loss on the validation rows"},
+    {"eval_mean_acc", "benchmark_accuracy.svg", "Accuracy on the benchmark, percent"},
     {"reward", "reward_curve.svg", "Mean reward"},
 };
 

@@ -3,8 +3,8 @@
  *   OUTPUT_DIR/trainer_log.jsonl     a line a record, whole and on disk when train_log_record returns
  *   OUTPUT_DIR/trainer_state.json    Hugging Face's TrainerState with its log_history
  *   OUTPUT_DIR/runs/events.out...    TensorBoard scalars (train/loss, eval/loss, ...)
- *   OUTPUT_DIR/training_loss.svg     and training_eval_loss.svg, reward_curve.svg where there are such values
- *   OUTPUT_DIR/train_results.json    and all_results.json, at the end
+ *   OUTPUT_DIR/training_loss.svg     and training_eval_loss.svg, benchmark_accuracy.svg, reward_curve.svg
+ * where there are such values OUTPUT_DIR/train_results.json    and all_results.json, at the end
  *
  * A resumed run begins with the log that its checkpoint holds, so that in the end the log is that of an
  * unbroken run but for the times.

@@ -99,31 +99,6 @@ static enum status log_step(struct train_run *run, const struct run_step *step, 
     return status;
 }
 
-static enum status evaluate(struct train_run *run, struct error *err) {
-    struct run_evaluation evaluation = {0};
-    double start = clock_seconds();
-    enum status status = run->stage->evaluate(run->stage->context, &evaluation, err);
-    if (status == STATUS_OK) status = run_join_skips(run, err);
-    if (status != STATUS_OK) return status;
-    double seconds = clock_seconds() - start;
-    const struct log_value times[] = {
-        {"eval_runtime", seconds},
-        {"eval_samples_per_second", (double)evaluation.samples / seconds},
-        {"eval_steps_per_second", (double)evaluation.batches / seconds},
-    };
-    struct log_value values[RUN_EVALUATION_VALUES + 3];
-    size_t count = 0;
-    for (size_t i = 0; i < evaluation.count; i++) values[count++] = evaluation.values[i];
-    for (size_t i = 0; i < sizeof times / sizeof *times; i++) values[count++] = times[i];
-    if (!run_leads(run)) return STATUS_OK;
-    const struct train_record record = {run_at(run), values, count};
-    progress_message(run->progress, "step %lld: %s %.4f over %lld %s", (long long)run->position.step,
-                     values[0].name, values[0].value, (long long)evaluation.samples, run->stage->sample_name);
-    status = train_log_record(run->log, &record, err);
-    if (status == STATUS_OK) status = train_log_publish(run->log, &record.at, err);
-    return status;
-}
-
 /* ---- The steps --------------------------------------------------------------------------------------- */
 
 static bool falls_on(int64_t interval, int64_t step) {
@@ -142,8 +117,8 @@ static enum status after_step(struct train_run *run, const struct run_step *step
     else
         show_step(run, step, step->loss, false);
     status = run_agree(run, status, err);
-    if (status == STATUS_OK && run->evaluates && falls_on(run->eval_steps, number))
-        status = evaluate(run, err);
+    if (status == STATUS_OK && run_evaluates(run) && falls_on(run->eval_steps, number))
+        status = run_evaluate(run, err);
     bool saves = falls_on(run->save_steps, number) || (last && run->save_steps > 0) || stopping;
     if (status == STATUS_OK && saves && run_leads(run)) status = run_save(run, err);
     return run_agree(run, status, err);
@@ -188,9 +163,9 @@ static void print_summary(const struct train_run *run, const struct train_summar
 static enum status finish(struct train_run *run, struct error *err) {
     const struct run_position *position = &run->position;
     enum status status = run_agree(run, run_leads(run) ? checkpoint_wait(run->writer, err) : STATUS_OK, err);
-    if (status == STATUS_OK && run->evaluates && run->config->do_eval &&
+    if (status == STATUS_OK && run_evaluates(run) && run->config->do_eval &&
         !falls_on(run->eval_steps, position->step))
-        status = evaluate(run, err);
+        status = run_evaluate(run, err);
     if (!run_leads(run)) return run_agree(run, status, err);
     if (status == STATUS_OK) status = run_save_final(run, err);
     const struct train_summary summary = {

@@ -16,6 +16,7 @@
 #include "model/tokenizer.h"
 #include "train/log.h"
 #include "train/pass.h"
+#include "train/run_benchmark.h"
 #include "train/run_metrics.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
@@ -95,7 +96,9 @@ struct train_run {
     struct schedule schedule;
     int64_t batches;                                            /* micro-batches an epoch */
     int64_t total_steps, logging_steps, save_steps, eval_steps; /* 0: never */
-    bool evaluates; /* there is something held out; set by the stage */
+    bool evaluates;                      /* there is something held out; set by the stage */
+    const struct visual_options *visual; /* how videos become tokens; set by the stage */
+    struct run_benchmark *benchmark;     /* that the model is scored on as it is trained; NULL: none */
     struct run_position position;
     struct run_metrics metrics; /* the stage adds to them; logged as means, in the order in which they came */
 
@@ -154,6 +157,10 @@ enum status run_join_step(struct train_run *run, struct run_step *step, struct e
 enum status run_join_skips(struct train_run *run, struct error *err);
 enum status run_join_stop(struct train_run *run, bool *stop, struct error *err);
 enum status run_agree(const struct train_run *run, enum status status, struct error *err);
+
+/* run_evaluate.c: what is held out, and the benchmark. */
+bool run_evaluates(const struct train_run *run);
+enum status run_evaluate(struct train_run *run, struct error *err);
 
 /* run_step.c: one optimizer step; position moves on. */
 enum status run_take_step(struct train_run *run, struct run_step *step, struct error *err);

@@ -167,11 +167,13 @@ enum status run_open_data(struct train_run *run, const struct train_config *conf
     if (!run->folder) return STATUS_FAILED;
     run->tokenizer = tokenizer_load(run->folder, err);
     if (!run->tokenizer) return STATUS_FAILED;
-    return stage->open_data(stage->context, err);
+    enum status status = stage->open_data(stage->context, err);
+    return status == STATUS_OK ? run_benchmark_open(run, &run->benchmark, err) : status;
 }
 
 void run_close(struct train_run *run) {
     run->stage->close(run->stage->context);
+    run_benchmark_free(run->benchmark);
     checkpoint_writer_free(run->writer);
     train_log_free(run->log);
     json_decref(run->fingerprint);

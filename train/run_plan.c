@@ -65,6 +65,9 @@ void run_plan_steps(const struct train_run *run, const char *name) {
     printf("  %" PRId64 " steps of %" PRId64 " x %" PRId64 " %s, warm-up %" PRId64 ", learning rate %g, %s\n",
            run->total_steps, train_step_batches(config), config->per_device_train_batch_size, name,
            run->schedule.warmup_steps, config->learning_rate, config->lr_scheduler_type);
+    if (run->benchmark)
+        printf("  %zu videos of %s scored in each evaluation\n", run_benchmark_videos(run->benchmark),
+               config->eval_benchmark);
 }
 
 double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t wanted) {

@@ -24,6 +24,7 @@ static enum status make_encoding(struct sft *sft, struct error *err) {
     visual->image_max_pixels = (double)config->image_max_pixels;
     visual->image_min_pixels = (double)config->image_min_pixels;
     visual->threads = 1; /* rows are read side by side */
+    sft->run.visual = visual;
     return patch_config_read(sft->run.folder, true, &visual->processor, err);
 }
 

@@ -209,6 +209,10 @@ static void test_contradictions(void **state) {
         {"eval_strategy=steps", "'eval_strategy': there is nothing to evaluate on"},
         {"eval_steps=5", "'eval_steps': there is nothing to evaluate on"},
         {"do_eval=true", "'do_eval': there is nothing to evaluate on"},
+        {"eval_benchmark=videophy2 eval_data=x", "'eval_benchmark': eval_videos is missing"},
+        {"eval_videos=x", "'eval_videos': eval_benchmark is missing"},
+        {"eval_benchmark=videophy3 eval_data=x eval_videos=y",
+         "'eval_benchmark': no benchmark 'videophy3' (did you mean 'videophy2'?)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct train_config config;
