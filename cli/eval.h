@@ -5,5 +5,6 @@
 int eval_run(int argc, char **argv);
 int eval_metrics(int argc, char **argv);
 int eval_best_of_n(int argc, char **argv);
+int eval_report(int argc, char **argv);
 
 #endif

@@ -49,14 +49,15 @@ static void add_table(struct option_list *list, const struct option_spec *table,
 
 /* ---- Help -------------------------------------------------------------------------------------------- */
 
-static void help_option(struct text *out, const char *name, const char *argument, const char *help,
-                        const char *standard) {
+static void help_option(struct text *out, const struct option_spec *spec) {
     size_t start = out->length;
-    text_format(out, "  --%s%s%s", name, argument ? " " : "", argument ? argument : "");
+    text_append_string(out, "  ");
+    if (spec->letter) text_format(out, "-%c, ", spec->letter);
+    text_format(out, "--%s%s%s", spec->name, spec->argument ? " " : "", spec->argument ? spec->argument : "");
     size_t column = out->length - start;
     struct text words = {0};
-    text_append_string(&words, help);
-    if (standard) text_format(&words, " (default: %s)", standard);
+    text_append_string(&words, spec->help);
+    if (spec->standard) text_format(&words, " (default: %s)", spec->standard);
     if (column + 2 > HELP_COLUMN) {
         text_append_string(out, "\n");
         column = 0;
@@ -100,11 +101,11 @@ void options_help(const struct program *program) {
         if (spec->kind == OPTION_TITLE)
             text_format(&out, "\n%s:\n", spec->help);
         else
-            help_option(&out, spec->name, spec->argument, spec->help, spec->standard);
+            help_option(&out, spec);
     }
     text_append_string(&out, "\nOther:\n");
-    help_option(&out, "help", NULL, "show this help and exit", NULL);
-    help_option(&out, "version", NULL, "show the version and exit", NULL);
+    help_option(&out, &(struct option_spec){.name = "help", .help = "show this help and exit"});
+    help_option(&out, &(struct option_spec){.name = "version", .help = "show the version and exit"});
     help_end(&out, program);
 }
 
@@ -278,6 +279,25 @@ static enum status apply_config(const struct option_list *list, const char *path
 
 /* ---- Parsing ----------------------------------------------------------------------------------------- */
 
+/* The letters, as getopt_long wants them: "o" as ":o:". */
+static void fill_letters(const struct option_list *list, char letters[2 * MOST_OPTIONS + 2]) {
+    *letters++ = ':';
+    for (int i = 0; i < list->count; i++) {
+        if (!list->specs[i].letter) continue;
+        *letters++ = list->specs[i].letter;
+        if (list->specs[i].kind != OPTION_FLAG) *letters++ = ':';
+    }
+    *letters = '\0';
+}
+
+/* Which option getopt_long's value is: that of a name, or a letter. */
+static int option_index(const struct option_list *list, int value) {
+    int i = 0;
+    if (value >= FIRST_VALUE) return value - FIRST_VALUE;
+    while (list->specs[i].letter != value) i++;
+    return i;
+}
+
 static enum status check_required(const struct option_list *list, const bool *given, struct error *err) {
     for (int i = 0; i < list->count; i++)
         if (list->specs[i].required && !given[i])
@@ -288,16 +308,18 @@ static enum status check_required(const struct option_list *list, const bool *gi
 enum status options_parse(const struct program *program, int argc, char **argv, void *settings,
                           int *first_operand, bool *finished, struct error *err) {
     struct option options[MOST_OPTIONS + 3];
+    char letters[2 * MOST_OPTIONS + 2];
     struct option_list list = {.count = 0};
     bool given[MOST_OPTIONS] = {false};
     const char *config_path = NULL;
     const struct yaml_node *const *config = NULL;
     add_table(&list, program->options, 0);
     fill_long_options(&list, options);
+    fill_letters(&list, letters);
     *finished = false;
     optind = 0; /* makes glibc start afresh */
     opterr = 0;
-    for (int value; (value = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+    for (int value; (value = getopt_long(argc, argv, letters, options, NULL)) != -1;) {
         if (value == VALUE_HELP || value == VALUE_VERSION) {
             if (value == VALUE_HELP) options_help(program);
             if (value == VALUE_VERSION) printf("%s %s\n", program->name, VS2_VERSION);
@@ -305,11 +327,12 @@ enum status options_parse(const struct program *program, int argc, char **argv, 
             return STATUS_OK;
         }
         if (value == ':')
-            return error_usage(err, "option '--%s' needs an argument", list.specs[optopt - FIRST_VALUE].name);
+            return error_usage(err, "option '--%s' needs an argument",
+                               list.specs[option_index(&list, optopt)].name);
         if (value == '?' && optopt >= FIRST_VALUE)
             return error_usage(err, "option '%s': takes no argument", argv[optind - 1]);
         if (value == '?') return unknown_option(&list, argv[optind - 1], err);
-        int i = value - FIRST_VALUE;
+        int i = option_index(&list, value);
         enum status status = set_value(&list.specs[i], optarg, settings, err);
         if (status != STATUS_OK) return status;
         given[i] = true;

@@ -36,6 +36,7 @@ enum option_kind {                    /* the member of the settings is a ... */
 
 struct option_spec {
     const char *name;     /* without "--"; NULL, no title and no table: the end of the table */
+    char letter;          /* 'o': it can be written "-o", too; 0: it cannot */
     const char *argument; /* the word for the argument in the help: "FILE" */
     const char *help;     /* one sentence, no full stop */
     const char *standard; /* the default in words, shown in the help, or NULL */

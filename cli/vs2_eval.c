@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {.name = "run", .summary = "scores the videos of a benchmark", .run = eval_run},
     {.name = "metrics", .summary = "computes the metrics of result files", .run = eval_metrics},
     {.name = "best-of-n", .summary = "picks the best video of each prompt", .run = eval_best_of_n},
+    {.name = "report", .summary = "draws an HTML report on result files", .run = eval_report},
     {0},
 };
 

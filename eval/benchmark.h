@@ -46,6 +46,12 @@ struct benchmark_pairs {
     enum pair_rule rule;
 };
 
+/* What the paper prints (arXiv 2509.22799): an average accuracy, in percent, and of what; 0: nothing. */
+struct benchmark_published {
+    double accuracy;
+    const char *of;
+};
+
 struct benchmark {
     const char *name;                   /* "mj-bench-video" */
     const char *also[2];                /* other names: those of the published code */
@@ -56,6 +62,7 @@ struct benchmark {
     struct benchmark_truth overall; /* truth of the whole video */
     bool accuracy;                  /* the truths are levels, so that accuracy means something */
     struct benchmark_pairs pairs;
+    struct benchmark_published published;
 };
 
 /* The table; *count of them. */

@@ -85,6 +85,12 @@ enum { METRICS_MOST = 64 };
  * how many. */
 size_t metrics_list(const struct metrics *metrics, struct metric list[METRICS_MOST]);
 
+/* The figure of that title and column; NULL: there is none. */
+const struct metric *metrics_find(const struct metric *list, size_t count, const char *title, int column);
+
+/* A figure of the column is told, or it has points at least. */
+bool metrics_have_column(const struct metrics *metrics, const struct metric *list, size_t count, int column);
+
 /* The value as it is shown: percent with 3 decimals, rounded as Python's round does. */
 double metric_shown(const struct metric *metric, double value);
 

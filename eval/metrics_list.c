@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "eval/metrics.h"
 
@@ -91,6 +92,18 @@ size_t metrics_list(const struct metrics *metrics, struct metric list[METRICS_MO
     if (metrics->has_pairs) add_pairs(&metrics->pairs, &made);
     add_further(metrics, &made);
     return made.count;
+}
+
+const struct metric *metrics_find(const struct metric *list, size_t count, const char *title, int column) {
+    for (size_t i = 0; i < count; i++)
+        if (list[i].column == column && strcmp(list[i].title, title) == 0) return &list[i];
+    return NULL;
+}
+
+bool metrics_have_column(const struct metrics *metrics, const struct metric *list, size_t count, int column) {
+    for (size_t i = 0; i < count; i++)
+        if (list[i].column == column && !isnan(list[i].value)) return true;
+    return metrics->columns[column].count > 0;
 }
 
 double metric_shown(const struct metric *metric, double value) {

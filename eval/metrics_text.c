@@ -7,8 +7,6 @@
 
 enum { TITLE_WIDTH = 32, CELL_WIDTH = 26 };
 
-static const char *const headings[COLUMNS] = {"visual quality", "alignment", "physical", "overall"};
-
 /* "45.125 [40.1, 50.2]", or "-". */
 static void append_cell(const struct metric *metric, struct text *text) {
     char cell[64] = "-";
@@ -23,22 +21,9 @@ static void append_cell(const struct metric *metric, struct text *text) {
     text_format(text, "%-*s", CELL_WIDTH, cell);
 }
 
-/* The figure of that title in the column. */
-static const struct metric *find(const struct metric *list, size_t count, const char *title, int column) {
-    for (size_t i = 0; i < count; i++)
-        if (list[i].column == column && strcmp(list[i].title, title) == 0) return &list[i];
-    return NULL;
-}
-
 static void end_line(struct text *text) {
     while (text->length && text->data[text->length - 1] == ' ') text->data[--text->length] = '\0';
     text_append_string(text, "\n");
-}
-
-static bool is_used(const struct metrics *metrics, const struct metric *list, size_t count, int column) {
-    for (size_t i = 0; i < count; i++)
-        if (list[i].column == column && !isnan(list[i].value)) return true;
-    return metrics->columns[column].count > 0;
 }
 
 static void append_table(const struct metrics *metrics, const struct metric *list, size_t count,
@@ -46,7 +31,8 @@ static void append_table(const struct metrics *metrics, const struct metric *lis
     bool used[COLUMNS];
     text_format(text, "%-*s", TITLE_WIDTH, "");
     for (int c = 0; c < COLUMNS; c++)
-        if ((used[c] = is_used(metrics, list, count, c))) text_format(text, "%-*s", CELL_WIDTH, headings[c]);
+        if ((used[c] = metrics_have_column(metrics, list, count, c)))
+            text_format(text, "%-*s", CELL_WIDTH, column_heading(c));
     end_line(text);
     for (size_t i = 0; i < count; i++) {
         bool seen = false, told = false; /* each title is a line, once, when something is told in it */
@@ -59,7 +45,7 @@ static void append_table(const struct metrics *metrics, const struct metric *lis
         text_format(text, "%-*s", TITLE_WIDTH, list[i].title);
         if (list[i].column < 0) append_cell(&list[i], text);
         for (int c = 0; c < COLUMNS && list[i].column >= 0; c++)
-            if (used[c]) append_cell(find(list, count, list[i].title, c), text);
+            if (used[c]) append_cell(metrics_find(list, count, list[i].title, c), text);
         end_line(text);
     }
 }
@@ -89,5 +75,5 @@ void metrics_append(const struct metrics *metrics, struct text *text) {
     append_table(metrics, list, count, text);
     for (int c = 0; c < COLUMNS; c++)
         if (metrics->columns[c].confusion.count)
-            append_confusion(&metrics->columns[c].confusion, headings[c], text);
+            append_confusion(&metrics->columns[c].confusion, column_heading(c), text);
 }

@@ -9,6 +9,11 @@ const char *column_name(int column) {
     return column == COLUMN_OVERALL ? "overall" : dimension_letter((enum dimension)column);
 }
 
+const char *column_heading(int column) {
+    static const char *const headings[COLUMNS] = {"visual quality", "alignment", "physical", "overall"};
+    return headings[column];
+}
+
 const struct benchmark_truth *column_truth(const struct benchmark *benchmark, int column) {
     return column == COLUMN_OVERALL ? &benchmark->overall : &benchmark->truths[column];
 }

@@ -14,6 +14,8 @@ enum { COLUMN_OVERALL = DIMENSIONS, COLUMNS };
 
 /* "v", "t", "p", "overall": the prefix of its metrics. */
 const char *column_name(int column);
+/* "visual quality", "alignment", "physical", "overall". */
+const char *column_heading(int column);
 
 struct points {
     size_t count;  /* scored rows that have this truth */

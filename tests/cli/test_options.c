@@ -46,6 +46,7 @@ static const struct option_spec options[] = {
      .offset = offsetof(struct settings, config)},
     {.kind = OPTION_TITLE, .help = "Input"},
     {.name = "model",
+     .letter = 'm',
      .argument = "DIR",
      .help = "checkpoint folder",
      .kind = OPTION_STRING,
@@ -71,7 +72,11 @@ static const struct option_spec options[] = {
      .offset = offsetof(struct settings, fps),
      .low = 0.01,
      .high = 1000},
-    {.name = "quiet", .help = "say less", .kind = OPTION_FLAG, .offset = offsetof(struct settings, quiet)},
+    {.name = "quiet",
+     .letter = 'q',
+     .help = "say less",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct settings, quiet)},
     {.name = "format",
      .argument = "WORD",
      .help = "text or json",
@@ -132,6 +137,19 @@ static void values_reach_the_settings(void **state) {
     assert_null(outcome.operand);
 }
 
+static void letters_stand_for_names(void **state) {
+    (void)state;
+    char apart[] = "clip.mp4 -q -m folder", together[] = "-qmfolder clip.mp4";
+    char *const lines[] = {apart, together};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct outcome outcome = parse(lines[i]);
+        assert_int_equal(outcome.status, STATUS_OK);
+        assert_true(outcome.settings.quiet);
+        assert_string_equal(outcome.settings.model, "folder");
+        assert_string_equal(outcome.operand, "clip.mp4");
+    }
+}
+
 static void mistakes_are_usage_errors(void **state) {
     (void)state;
     static const struct {
@@ -145,6 +163,8 @@ static void mistakes_are_usage_errors(void **state) {
         {"--max 3", "option '--max' is ambiguous ('--max-frames' or '--max-pixels')"},
         {"-x", "unknown option '-x' (options begin with two dashes; see --help)"},
         {"--model", "option '--model' needs an argument"},
+        {"-q -m", "option '--model' needs an argument"},
+        {"-m m -x", "unknown option '-x' (options begin with two dashes; see --help)"},
         {"--model=", "option '--model': its argument is empty"},
         {"", "option '--model' is missing (see --help)"},
         {"--model m --quiet=yes", "option '--quiet=yes': takes no argument"},
@@ -274,7 +294,7 @@ static void help_and_version_are_printed(void **state) {
     assert_int_equal(outcome.status, STATUS_OK);
     assert_true(outcome.finished);
     assert_non_null(strstr(text, "Usage: vs2-test --model DIR [OPTION...] FILE\n"));
-    assert_non_null(strstr(text, "\nInput:\n  --model DIR               checkpoint folder\n"));
+    assert_non_null(strstr(text, "\nInput:\n  -m, --model DIR           checkpoint folder\n"));
     assert_non_null(strstr(text, "  --max-frames N            frames at most (default: 10)\n"));
     assert_non_null(strstr(text, "\nLimits:\n  --strict                  no more\n"));
     assert_non_null(strstr(text, "\nExamples:\n  vs2-test --model m f\n"));
@@ -305,6 +325,7 @@ static void commands_are_found_by_name(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(values_reach_the_settings),
+                                       cmocka_unit_test(letters_stand_for_names),
                                        cmocka_unit_test(mistakes_are_usage_errors),
                                        cmocka_unit_test(a_file_gives_what_the_command_line_does_not),
                                        cmocka_unit_test(mistakes_in_a_file_name_their_line),

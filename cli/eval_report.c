@@ -1,0 +1,147 @@
+/* vs2-eval report: one HTML file on result files. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "cli/eval.h"
+#include "cli/options.h"
+#include "eval/report.h"
+
+struct report_options {
+    const char *benchmark, *data, *videos, *output;
+    int score;
+    int64_t seed, thumbnails;
+    bool quiet;
+};
+
+static const struct option_spec options[] = {
+    {.name = "output",
+     .letter = 'o',
+     .argument = "FILE",
+     .help = "the HTML file",
+     .kind = OPTION_STRING,
+     .required = true,
+     .offset = offsetof(struct report_options, output)},
+    {.name = "benchmark",
+     .argument = "NAME",
+     .help = "the benchmark that the rows are of",
+     .standard = "rows with ground truth from 1 to 5",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct report_options, benchmark)},
+    {.name = "data",
+     .argument = "PAIRS",
+     .help = "the benchmark's file of pairs, JSON or CSV",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct report_options, data)},
+    {.name = "score",
+     .argument = "KIND",
+     .help = "which scores of a row count: as-written, hard or float; see vs2-eval metrics --help",
+     .standard = "as-written",
+     .kind = OPTION_CHOICE,
+     .choices = score_kinds,
+     .offset = offsetof(struct report_options, score)},
+    {.name = "videos",
+     .argument = "DIR",
+     .help = "the folder of the videos, to show frames of them",
+     .standard = "no frames",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct report_options, videos)},
+    {.name = "thumbnails",
+     .argument = "N",
+     .help = "show frames of so many videos at most, those with the largest errors; about 20 KB each",
+     .standard = "100",
+     .kind = OPTION_INTEGER,
+     .high = 1e9,
+     .offset = offsetof(struct report_options, thumbnails)},
+    {.name = "seed",
+     .argument = "N",
+     .help = "of the bootstrap and the permutations",
+     .standard = "0",
+     .kind = OPTION_INTEGER,
+     .high = 1e15,
+     .offset = offsetof(struct report_options, seed)},
+    {.name = "quiet",
+     .help = "show no progress",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct report_options, quiet)},
+    {0}};
+
+static const struct program program = {
+    .name = "vs2-eval",
+    .command = "report",
+    .synopsis = "[OPTION]... RES.json... -o report.html",
+    .summary = "Draws a report on result files, without a model: one HTML file with their metrics beside the "
+               "published ones and each other, charts, and every video with what is wrong with its scores. "
+               "Of several files the first is what the others are compared with.",
+    .examples = "  vs2-eval report --benchmark videoscore-bench-v2 res.json -o report.html\n"
+                "  vs2-eval report --benchmark videophy2 --videos clips sft.json grpo.json -o report.html\n",
+    .options = options,
+    .operands = REPORT_FILES_MOST,
+};
+
+static void show_progress(void *context, int64_t done, int64_t total) {
+    progress_show(context, "frames of videos", done, total, NULL, 0, false);
+}
+
+/* What the user should know of the report. */
+static void tell(const char *path, const struct report_summary *summary, struct progress *progress) {
+    progress_message(progress, "%s: %zu videos, %zu with frames", path, summary->videos, summary->pictures);
+    if (summary->unreadable)
+        progress_message(progress, "%zu videos could not be read; the first: %s", summary->unreadable,
+                         summary->problem.message);
+}
+
+static enum status write_report(const struct results *files, size_t count, const char *path,
+                                struct report_settings *settings, bool quiet, struct error *err) {
+    struct report_summary summary;
+    struct text html = {0};
+    struct progress *progress = progress_new(quiet ? NULL : stderr, false, err);
+    if (!progress) return STATUS_FAILED;
+    settings->progress = show_progress;
+    settings->progress_context = progress;
+    enum status status = report_append(&html, files, count, settings, &summary, err);
+    if (status == STATUS_OK) status = file_write(path, html.data, html.length, err);
+    if (status == STATUS_OK) tell(path, &summary, progress);
+    progress_free(progress);
+    text_free(&html);
+    return status;
+}
+
+static enum status make_report(const struct report_options *wish, char **paths, size_t count,
+                               struct error *err) {
+    struct benchmark_pair_list pairs = {0};
+    struct report_settings settings = {.benchmark = benchmark_any(),
+                                       .seed = (uint64_t)wish->seed,
+                                       .videos = wish->videos,
+                                       .thumbnails = wish->thumbnails};
+    if (!count) return error_usage(err, "no file is named");
+    if (wish->benchmark && !(settings.benchmark = benchmark_find(wish->benchmark, err))) return STATUS_USAGE;
+    if (wish->data && !wish->benchmark)
+        return error_usage(err, "--data needs --benchmark, which says what its fields are");
+    struct results *files = memory_new(count, sizeof *files, "results", err);
+    enum status status = files ? STATUS_OK : STATUS_FAILED;
+    if (status == STATUS_OK && wish->data) {
+        status = benchmark_pairs_read(settings.benchmark, wish->data, &pairs, err);
+        settings.pairs = &pairs;
+    }
+    for (size_t i = 0; i < count && status == STATUS_OK; i++)
+        status = results_read(paths[i], settings.benchmark, (enum score_kind)wish->score, &files[i], err);
+    if (status == STATUS_OK) status = write_report(files, count, wish->output, &settings, wish->quiet, err);
+    for (size_t i = 0; i < count && files; i++) results_free(&files[i]);
+    benchmark_pairs_free(&pairs);
+    free(files);
+    return status;
+}
+
+int eval_report(int argc, char **argv) {
+    struct report_options wish = {.thumbnails = 100};
+    struct error err;
+    int first;
+    bool finished = false;
+    enum status status = options_parse(&program, argc, argv, &wish, &first, &finished, &err);
+    if (status == STATUS_OK && !finished)
+        status = make_report(&wish, argv + first, (size_t)(argc - first), &err);
+    return status == STATUS_OK ? program_finish(&program, 0) : program_fail(&program, status, &err);
+}
