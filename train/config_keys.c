@@ -213,7 +213,7 @@ static const struct config_key memory_keys[] = {
     {.name = "activation_memory",
      .kind = CONFIG_SIZE,
      .offset = CONFIG(activation_memory),
-     .help = "memory for activations that are kept all the same, such as 2GiB; an eighth of what weights, "
+     .help = "memory for activations that are kept all the same, such as 2GiB; a twelfth of what weights, "
              "moments and gradients take, when it is not given (ours)"},
     {.name = "vision_cache_memory",
      .kind = CONFIG_SIZE,

@@ -11,7 +11,7 @@
 static const struct tensor none;
 
 int64_t pass_activation_bytes(int64_t given, int64_t trained_bytes) {
-    return given >= 0 ? given : trained_bytes / 8;
+    return given >= 0 ? given : trained_bytes / 12;
 }
 
 struct pass_runner *pass_runner_new(const struct pass_settings *settings, struct error *err) {

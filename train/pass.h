@@ -34,8 +34,8 @@ struct pass_settings {
     bool timed;                    /* wait for the device at the end of each part, to measure it */
 };
 
-/* The activation_bytes that is given, or when none is (below 0) an eighth of what trained parameters take
- * with moments and gradients: keeping activations saves up to a quarter of a step, and costs little beside
+/* The activation_bytes that is given, or when none is (below 0) a twelfth of what trained parameters take
+ * with moments and gradients: keeping activations saves up to a fifth of a step, and costs little beside
  * these. */
 int64_t pass_activation_bytes(int64_t given, int64_t trained_bytes);
 

@@ -3,8 +3,7 @@
 
     python tests/reference/sft_bench.py --build build [--model DIR --data sft.json --media-dir DIR]
 
-Without --model, `vs2-data synth --preset bench-0.4b` makes the checkpoint and a clip, and a row of the published form is
-written for it. A step is one row: decoding and encoding, forward, backward, gradient norm, AdamW, with the vision
+Without --model, `vs2-data synth --preset bench-0.4b` makes the checkpoint, a clip and its row. A step is one row: decoding and encoding, forward, backward, gradient norm, AdamW, with the vision
 tower and merger frozen and gradient checkpointing on, f32 weights and moments; --dtype bf16 computes in bf16
 (autocast in PyTorch). Each runs in a process of its own. Prints a JSON object each and the ratios.
 """
@@ -17,22 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-
-ANSWER = (
-    "\n<think>\n{}\n</think>\n\n(1) visual quality: 4\n(2) text-to-video alignment: 3\n"
-    "(3) physical/common-sense consistency: 5\n"
-)
-WORDS = "The shape keeps its colour and moves evenly; the ground is sharp in every frame and nothing flickers. "
-
-
-def make_row(folder):
-    """An SFT row for the first clip, with a rationale of about the published length."""
-    first = json.loads((folder / "rows.json").read_text())[0]
-    rows = [{"conversations": [{"from": "human", "value": f"<video>Judge it. its text prompt: {first['prompt']}"},
-                               {"from": "gpt", "value": ANSWER.format(WORDS * 8)}], "videos": [first["video"]]}]
-    (folder / "sft.json").write_text(json.dumps(rows))
-    return folder / "sft.json"
-
 
 def worker(options):
     """PyTorch's steps, printed as JSON; in a process of its own."""
@@ -106,7 +89,7 @@ def main():
             folder = pathlib.Path(scratch)
             subprocess.run([options.build / "vs2-data", "synth", "--out", folder, "--preset", "bench-0.4b",
                             "--videos", "1", "--quiet"], check=True)
-            options.model, options.data, options.media_dir = folder / "model", make_row(folder), folder
+            options.model, options.data, options.media_dir = folder / "model", folder / "sft.json", folder
         shared = ["--model", options.model, "--data", options.data, "--media-dir", options.media_dir,
                   "--dtype", options.dtype, "--steps", options.steps, "--warmup", options.warmup]
         program = options.build / "vs2-bench"
