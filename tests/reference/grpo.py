@@ -222,7 +222,7 @@ def backward(model, generation, prompts, settings, seen):
     return total, sums
 
 
-LOGGED = ("kl", "entropy", "clip_low_mean", "clip_high_mean", "clip_region_mean", "ratio_mean", "correction_mean")
+LOGGED = ("kl_completion", "entropy", "clip_low_mean", "clip_high_mean", "clip_region_mean", "correction_mean")
 
 
 def run(pipeline, settings, lines):
@@ -276,7 +276,7 @@ def make_shape(shape, folder, models):
     for name, own in CASES[shape.name].items():
         made = make_case(shape.name, load(), own, lines)
         (folder / f"{name}.json").write_text(sft.golden_text(made))
-        told = [", ".join(f"{key} {step[key]:.4g}" for key in ("loss", "kl", "grad_norm")) for step in made["steps"]]
+        told = [", ".join(f"{key} {step[key]:.4g}" for key in ("loss", "kl_completion", "grad_norm")) for step in made["steps"]]
         print(f"  {name}: {'; '.join(told)}")
 
 

@@ -13,31 +13,11 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "model/parameters.h"
 #include "tensor/ops.h"
 #include "tests/device.h"
-#include "tests/model/projections.h"
-
-enum { WORDS = 64, WORD = 512 };
+#include "tests/train/support_runs.h"
 
 static struct error err;
-
-/* The words of a configuration. */
-struct words {
-    char text[WORDS][WORD];
-    const char *list[WORDS];
-    size_t count;
-};
-
-static void __attribute__((format(printf, 2, 3))) say(struct words *words, const char *format, ...) {
-    assert_true(words->count < WORDS);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(words->text[words->count], WORD, format, arguments);
-    va_end(arguments);
-    words->list[words->count] = words->text[words->count];
-    words->count++;
-}
 
 static void run(const struct words *words) {
     struct train_config config;
@@ -91,39 +71,6 @@ static json_t *golden(const char *name) {
     return json;
 }
 
-static void say_settings(struct words *words, const json_t *settings) {
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)settings, key, value) {
-        char *text = json_dumps(value, JSON_ENCODE_ANY);
-        say(words, "%s=%s", key, text);
-        free(text);
-    }
-}
-
-/* The log's lines that have a loss. */
-static json_t *read_log(const char *name) {
-    char path[128], *text;
-    size_t length;
-    snprintf(path, sizeof path, "%s/%s/trainer_log.jsonl", folder, name);
-    if (file_read(path, 1 << 20, &text, &length, &err) != STATUS_OK) fail_msg("%s", err.message);
-    json_t *steps = json_array();
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
-        json_t *json = json_loads(line, 0, NULL);
-        assert_non_null(json);
-        if (json_object_get(json, "loss")) json_array_append(steps, json);
-        json_decref(json);
-    }
-    free(text);
-    return steps;
-}
-
-static double number(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    if (!json_is_number(value)) fail_msg("no number %s", key);
-    return json_number_value(value);
-}
-
 static double difference(double ours, double theirs) {
     return fabs(ours - theirs) / fmax(fabs(theirs), 1e-12);
 }
@@ -162,74 +109,6 @@ static void check_steps(const json_t *ours, const json_t *theirs, const struct b
     print_message("loss within %.1e of the reference's, gradient norm within %.1e\n", loss, grad_norm);
 }
 
-/* A checkpoint's parameters in f32. */
-struct checkpoint_values {
-    struct device device;
-    struct model model;
-    struct parameter *parameters;
-    size_t count;
-};
-
-static void open_values(struct checkpoint_values *values, const char *path) {
-    assert_int_equal(device_open("cpu", &values->device, &err), STATUS_OK);
-    if (model_open(path, &values->device, DTYPE_F32, &values->model, &err)) fail_msg("%s", err.message);
-    values->parameters = parameters_list(&values->model.config, &values->count, &err);
-    assert_non_null(values->parameters);
-}
-
-static void close_values(struct checkpoint_values *values) {
-    free(values->parameters);
-    model_close(&values->model);
-    device_close(&values->device);
-}
-
-/* One parameter's, contiguous; free() them. */
-static float *read_values(struct checkpoint_values *values, size_t p, int64_t *count) {
-    struct tensor t = *parameter_tensor(&values->model, &values->parameters[p]);
-    *count = t.rows * t.cols;
-    float *host = calloc((size_t)*count, sizeof *host);
-    float *copy = device_allocate(&values->device, (size_t)*count * sizeof *copy, "a weight", &err);
-    assert_non_null(host);
-    assert_non_null(copy);
-    struct tensor f32 = tensor_at(copy, DTYPE_F32, t.rows, t.cols);
-    convert(&values->device, f32, t);
-    assert_int_equal(device_read(&values->device, host, f32, &err), STATUS_OK);
-    device_release(&values->device, copy);
-    return host;
-}
-
-/* What the run did to every weight against what the reference did, all together. */
-static void check_moves(const char *name, const char *checkpoint, const json_t *moves, double limit) {
-    char path[128];
-    struct checkpoint_values before, after;
-    double error = 0, norm = 0;
-    snprintf(path, sizeof path, "tests/golden/model/%s", checkpoint);
-    open_values(&before, path);
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    open_values(&after, path);
-    for (size_t p = 0; p < after.count; p++) {
-        const json_t *expected = json_object_get(moves, after.parameters[p].name);
-        assert_int_equal(json_array_size(expected), 1 + PROJECTIONS);
-        int64_t count;
-        float *old = read_values(&before, p, &count), *new = read_values(&after, p, &count);
-        double projections[PROJECTIONS] = {0};
-        for (int64_t i = 0; i < count; i++) projections_add(projections, i, (double)new[i] - (double)old[i]);
-        for (size_t k = 0; k < PROJECTIONS; k++) {
-            double d = projections[k] - json_number_value(json_array_get(expected, 1 + k));
-            error += d * d / PROJECTIONS;
-        }
-        double length = json_number_value(json_array_get(expected, 0));
-        norm += length * length;
-        free(old);
-        free(new);
-    }
-    close_values(&before);
-    close_values(&after);
-    print_message("%s: the weights' changes lie within %.1e of the reference's\n", name, sqrt(error / norm));
-    if (!(error <= limit * limit * norm))
-        fail_msg("%s: the weights' changes differ by %.3g", name, sqrt(error / norm));
-}
-
 static void check_case(const char *name, const char *device, const struct bounds *bounds) {
     json_t *expected = golden(name);
     const json_t *settings = json_object_get(expected, "settings");
@@ -242,9 +121,12 @@ static void check_case(const char *name, const char *device, const struct bounds
     say(words, "save_dtype=f32");
     say(words, "device=%s", test_device(device));
     run(words);
-    json_t *ours = read_log(name);
+    char before[128], after[128];
+    snprintf(before, sizeof before, "tests/golden/model/%s", checkpoint);
+    snprintf(after, sizeof after, "%s/%s", folder, name);
+    json_t *ours = read_lines(after, "trainer_log.jsonl", "loss");
     check_steps(ours, json_object_get(expected, "steps"), bounds);
-    check_moves(name, checkpoint, json_object_get(expected, "moves"), bounds->moves);
+    check_moves(before, after, json_object_get(expected, "moves"), bounds->moves);
     json_decref(ours);
     json_decref(expected);
     free(words);
@@ -303,7 +185,9 @@ static json_t *six_steps(const char *name, const char *const *extra) {
     for (; *extra; extra++) say(words, "%s", *extra);
     run(words);
     free(words);
-    return read_log(name);
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return read_lines(path, "trainer_log.jsonl", "loss");
 }
 
 static void check_same(const char *name, const char *const *extra, json_t *expected, double limit) {
