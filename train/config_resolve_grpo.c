@@ -176,6 +176,7 @@ enum status config_resolve_grpo(struct config_reader *reader, struct config_valu
                                 struct error *err) {
     struct train_config *config = &values->config;
     if (!values->shuffle_dataset) config->disable_shuffling = true;
+    if (!is_given(reader, "plot_loss")) config->plot_loss = true; /* no such key there */
     enum status status = check_files(reader, config, err);
     if (status == STATUS_OK) status = resolve_template(reader, &config->grpo, err);
     if (status == STATUS_OK) status = resolve_frames(reader, values, err);
