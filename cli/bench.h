@@ -16,6 +16,7 @@ int bench_rollout(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_sft(int argc, char **argv);
 int bench_grpo(int argc, char **argv);
+int bench_plan(int argc, char **argv);
 
 /* How SFT chooses and sizes frames: --fps, --max-frames and --max-pixels. The table is for OPTION_TABLE; its
  * settings are a struct bench_frames, which begins as bench_frames_default. */

@@ -14,6 +14,7 @@ static const struct command commands[] = {
     {.name = "sft", .summary = "training steps, part by part", .run = bench_sft},
     {.name = "grpo", .summary = "GRPO steps, part by part", .run = bench_grpo},
     {.name = "kernels", .summary = "the operations beside the machine's peak", .run = bench_kernels},
+    {.name = "plan", .summary = "a training step on GPUs that are not here, computed", .run = bench_plan},
     {0},
 };
 
