@@ -232,7 +232,9 @@ static enum status load_models(struct bench *bench, struct error *err) {
     enum status status = folder ? STATUS_OK : STATUS_FAILED;
     if (!status) status = device_open(settings->device, &bench->device, err);
     if (!status) status = optimizer_open_model(folder, &bench->device, compute, &freeze, &bench->model, err);
-    if (!status) status = optimizer_open(&bench->optimizer, &bench->model, &freeze, err);
+    if (!status)
+        status =
+            optimizer_open(&bench->optimizer, &bench->model, &freeze, (struct optimizer_sharing){0}, err);
     if (!status && settings->beta > 0)
         status = model_open(folder, &bench->device, compute, &bench->reference, err);
     if (!status) {

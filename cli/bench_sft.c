@@ -157,7 +157,9 @@ static enum status load(struct bench *bench, struct error *err) {
     if (!status)
         status = optimizer_open_model(folder, &bench->device, dtypes[settings->dtype], &freeze, &bench->model,
                                       err);
-    if (!status) status = optimizer_open(&bench->optimizer, &bench->model, &freeze, err);
+    if (!status)
+        status =
+            optimizer_open(&bench->optimizer, &bench->model, &freeze, (struct optimizer_sharing){0}, err);
     if (!status) status = open_data(bench, folder, err);
     free(folder);
     if (status) return status;

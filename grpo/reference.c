@@ -16,7 +16,9 @@ enum status reference_open(struct reference *reference, struct train_run *run, b
         reference->model = (struct model){0};
         return status;
     }
-    if (moves) status = optimizer_open_weights(&reference->weights, &reference->model, &freeze, err);
+    if (moves)
+        status = optimizer_open_weights(&reference->weights, &reference->model, &freeze,
+                                        run_sharing(run->config), err);
     const struct pass_settings settings = {.model = &reference->model, .cache = run->cache};
     if (status == STATUS_OK) {
         reference->runner = pass_runner_new(&settings, err);
@@ -45,7 +47,8 @@ static struct tensor piece_of(const struct trained_parameter *parameter, int64_t
 static enum status mix(struct device *device, const struct trained_parameter *to,
                        const struct trained_parameter *from, float alpha, float *ours, float *theirs,
                        struct error *err) {
-    int64_t elements = to->parameter->rows * to->parameter->cols;
+    struct tensor kept = to->parts[OPTIMIZER_WEIGHT];
+    int64_t elements = kept.rows * kept.cols;
     for (int64_t first = 0; first < elements; first += PIECE_ELEMENTS) {
         int64_t count = elements - first < PIECE_ELEMENTS ? elements - first : PIECE_ELEMENTS;
         struct tensor place = piece_of(to, first, count);

@@ -8,16 +8,8 @@
 #include "base/launcher.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "train/communicator_parts.h"
 #include "train/transport.h"
-
-/* What goes over the wire at once, for each process: bounds the memory, and is large enough to be fast. */
-enum { BLOCK_ELEMENTS = 1 << 19 };
-
-struct communicator {
-    int rank, size;
-    bool agreed;            /* on a failure */
-    float *sent, *received; /* [size, BLOCK_ELEMENTS]; NULL until they are needed */
-};
 
 /* Processes that MPI does not join would each train alone, into one folder. */
 static enum status meet(struct communicator *c, int64_t started, struct error *err) {
@@ -204,88 +196,4 @@ enum status communicator_sum_values(struct communicator *communicator, double *v
     }
     free(all);
     return status;
-}
-
-/* The part of `elements` whose sums a process makes. */
-struct shard {
-    int64_t first, count;
-};
-
-static struct shard shard_of(const struct communicator *communicator, int64_t elements, int rank) {
-    const int64_t size = communicator->size, each = elements / size, more = elements % size;
-    return (struct shard){.first = each * rank + (rank < more ? rank : more),
-                          .count = each + (rank < more ? 1 : 0)};
-}
-
-/* Block `number` of a process's shard: what is exchanged at once. */
-static struct shard block_of(const struct communicator *c, int64_t elements, int rank, int64_t number) {
-    struct shard shard = shard_of(c, elements, rank);
-    int64_t before = number * BLOCK_ELEMENTS;
-    int64_t left = shard.count > before ? shard.count - before : 0;
-    return (struct shard){shard.first + before, left < BLOCK_ELEMENTS ? left : BLOCK_ELEMENTS};
-}
-
-/* How far apart the processes' blocks lie in the buffers: the first process has the largest. */
-static int64_t block_pitch(const struct communicator *c, int64_t elements, int64_t number) {
-    return block_of(c, elements, 0, number).count;
-}
-
-static int64_t block_count(const struct communicator *c, int64_t elements) {
-    return (shard_of(c, elements, 0).count + BLOCK_ELEMENTS - 1) / BLOCK_ELEMENTS;
-}
-
-static enum status make_room(struct communicator *c, struct error *err) {
-    const char *what = "an exchange between processes";
-    if (!c->sent) c->sent = memory_new((size_t)c->size, BLOCK_ELEMENTS * sizeof *c->sent, what, err);
-    if (!c->sent) return STATUS_FAILED;
-    if (!c->received)
-        c->received = memory_new((size_t)c->size, BLOCK_ELEMENTS * sizeof *c->received, what, err);
-    return c->received ? STATUS_OK : STATUS_FAILED;
-}
-
-/* The elements of a block as a tensor. */
-static struct tensor part_of(struct tensor x, struct shard block) {
-    return tensor_cols(tensor_reshape(x, 1, x.rows * x.cols), block.first, block.count);
-}
-
-/* This process's own block of the sums, in `received`: the processes' values in the order of the ranks. */
-static enum status sum_block(struct communicator *c, struct device *device, struct tensor x, int64_t number,
-                             struct error *err) {
-    const int64_t elements = x.rows * x.cols, pitch = block_pitch(c, elements, number);
-    for (int r = 0; r < c->size; r++) {
-        struct shard block = block_of(c, elements, r, number);
-        if (block.count > 0 && device_read(device, c->sent + r * pitch, part_of(x, block), err) != STATUS_OK)
-            return STATUS_FAILED;
-    }
-    if (transport_exchange(c->received, c->sent, (size_t)pitch * sizeof(float), err) != STATUS_OK)
-        return STATUS_FAILED;
-    const int64_t count = block_of(c, elements, c->rank, number).count;
-    for (int r = 1; r < c->size; r++)
-        for (int64_t i = 0; i < count; i++) c->received[i] += c->received[r * pitch + i];
-    return STATUS_OK;
-}
-
-/* Gives everybody the sums that `received` begins with, and puts them in the tensor. */
-static enum status spread_block(struct communicator *c, struct device *device, struct tensor x,
-                                int64_t number, struct error *err) {
-    const int64_t elements = x.rows * x.cols, pitch = block_pitch(c, elements, number);
-    if (transport_gather(c->sent, c->received, (size_t)pitch * sizeof(float), err) != STATUS_OK)
-        return STATUS_FAILED;
-    for (int r = 0; r < c->size; r++) {
-        struct shard block = block_of(c, elements, r, number);
-        if (block.count > 0) device_write(device, part_of(x, block), c->sent + r * pitch);
-    }
-    return STATUS_OK;
-}
-
-enum status communicator_sum(struct communicator *communicator, struct device *device, struct tensor x,
-                             struct error *err) {
-    const int64_t elements = x.rows * x.cols;
-    if (communicator_size(communicator) == 1 || elements == 0) return STATUS_OK;
-    if (make_room(communicator, err) != STATUS_OK) return STATUS_FAILED;
-    for (int64_t number = 0; number < block_count(communicator, elements); number++)
-        if (sum_block(communicator, device, x, number, err) != STATUS_OK ||
-            spread_block(communicator, device, x, number, err) != STATUS_OK)
-            return STATUS_FAILED;
-    return STATUS_OK;
 }

@@ -55,9 +55,47 @@ char **communicator_share(struct communicator *communicator, const char *text, s
 enum status communicator_sum_values(struct communicator *communicator, double *values, int count,
                                     struct error *err);
 
-/* Each element of the tensor becomes its sum over the processes. It is f32 and its rows are contiguous. Waits
- * for the device. */
-enum status communicator_sum(struct communicator *communicator, struct device *device, struct tensor x,
-                             struct error *err);
+/* ---- Shards ------------------------------------------------------------------------------------------ */
+
+/* A run of a tensor's elements. */
+struct shard {
+    int64_t first, count;
+};
+
+/* The part of a tensor [rows, cols] that process `rank` has when each has one: some of its rows, or of a
+ * vector some columns; all of it with one process. In the order of the ranks, the first ones not smaller than
+ * the others; where there are few rows the last ones have none. Not collective. */
+struct shard communicator_shard(const struct communicator *communicator, int64_t rows, int64_t cols,
+                                int rank);
+
+/* What two runs have in common. */
+struct shard shard_common(struct shard a, struct shard b);
+
+/* These elements of the tensor, whose rows are contiguous: [rows of its own, cols], or [1, its columns]. */
+struct tensor shard_view(struct tensor whole, struct shard shard);
+
+/* A tensor, and this process's shard of it, in memory of its own or in the tensor itself. Rows are
+ * contiguous.
+ */
+struct sliced {
+    struct tensor whole, slice;
+};
+
+/* The functions below are for more than one process, and wait for the device. Small tensors of a list go over
+ * the wire together. */
+
+/* slice = the sums over the processes of these elements of whole, or slice += them. f32. */
+enum status communicator_reduce(struct communicator *communicator, struct device *device,
+                                const struct sliced *list, size_t count, bool add, struct error *err);
+
+/* whole = the slices of all processes. Of any type. */
+enum status communicator_gather(struct communicator *communicator, struct device *device,
+                                const struct sliced *list, size_t count, struct error *err);
+
+/* elements = those of a tensor [rows, cols] that lies in slices, from wanted.first on, in process 0; the
+ * others give theirs, and `elements` is NULL. f32. All processes leave with the same status. */
+enum status communicator_collect(struct communicator *communicator, struct device *device, int64_t rows,
+                                 int64_t cols, struct tensor slice, struct shard wanted, float *elements,
+                                 struct error *err);
 
 #endif

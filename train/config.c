@@ -75,6 +75,7 @@ static void note_ignored(struct config_reader *reader) {
 static struct config_values values_not_given(void) {
     return (struct config_values){
         .config = {.max_samples = INT64_MAX,
+                   .zero_stage = -1,
                    .activation_memory = -1,
                    .data_seed = -1,
                    .min_lr = -1,

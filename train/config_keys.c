@@ -67,6 +67,14 @@ static const struct config_key model_keys[] = {
      .kind = CONFIG_STRING,
      .offset = VALUE(deepspeed),
      .help = "DeepSpeed's JSON file, of which the ZeRO stage is read; from its name when it is not there"},
+    {.name = "zero_stage",
+     .kind = CONFIG_INTEGER,
+     .offset = CONFIG(zero_stage),
+     .low = 0,
+     .high = 3,
+     .help = "what the processes of mpirun share (ours): 0, nothing; 1, moments and f32 master weights; no "
+             "effect "
+             "with one process; that of deepspeed when null"},
 };
 
 static const struct config_key sft_keys[] = {

@@ -60,7 +60,13 @@ static int64_t stage_of_name(const char *path) {
     return -1;
 }
 
-static enum status read_zero_stage(const char *path, int64_t *stage, struct error *err) {
+/* What a DeepSpeed configuration says that means something here. */
+struct deepspeed {
+    int64_t stage;
+    bool offloads; /* the optimizer's state to the host's memory */
+};
+
+static enum status read_deepspeed(const char *path, struct deepspeed *deepspeed, struct error *err) {
     enum { LARGEST_FILE = 1 << 20 };
     json_t *json = json_read_file(path, LARGEST_FILE, err);
     if (!json) return STATUS_USAGE;
@@ -71,32 +77,35 @@ static enum status read_zero_stage(const char *path, int64_t *stage, struct erro
         status = error_usage(err, "%s: not a DeepSpeed configuration", path);
     else if (zero)
         status = json_get_integer(zero, "stage", 0, 3, 0, &value, path, err);
+    const char *to = json_string_value(json_object_get(json_object_get(zero, "offload_optimizer"), "device"));
+    *deepspeed = (struct deepspeed){value, to && strcmp(to, "none") != 0};
     json_decref(json);
-    *stage = value;
     return status == STATUS_OK ? STATUS_OK : STATUS_USAGE;
 }
 
+/* The stage is that of `deepspeed`, unless zero_stage gives one. */
 static enum status resolve_deepspeed(struct config_reader *reader, struct config_values *values,
                                      struct error *err) {
     const char *path = values->deepspeed;
-    if (!path) return STATUS_OK;
-    int64_t stage = stage_of_name(path);
-    bool missing = access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
-    if (missing) {
-        text_format(&reader->notes, "deepspeed: %s is not there; ", path);
-        if (stage < 0)
-            text_append_string(&reader->notes, "its name tells no ZeRO stage, so it is stage 0\n");
-        else
-            text_format(&reader->notes, "by its name it is ZeRO stage %lld\n", (long long)stage);
-    } else if (read_zero_stage(path, &stage, err) != STATUS_OK) {
+    struct deepspeed found = {.stage = path ? stage_of_name(path) : -1};
+    bool missing = path && access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
+    if (path && !missing && read_deepspeed(path, &found, err) != STATUS_OK)
         return config_fail_at(reader, "deepspeed", err);
-    }
-    values->config.zero_stage = stage < 0 ? 0 : stage;
-    if (values->config.zero_stage > 0)
-        text_format(
-            &reader->notes,
-            "ZeRO stage %lld: every process keeps the whole state, as in stage 0; the numbers are the same\n",
-            (long long)values->config.zero_stage);
+    if (missing) text_format(&reader->notes, "deepspeed: %s is not there; ", path);
+    if (missing && found.stage < 0)
+        text_append_string(&reader->notes, "its name tells no ZeRO stage, so it is stage 0\n");
+    if (missing && found.stage >= 0)
+        text_format(&reader->notes, "by its name it is ZeRO stage %lld\n", (long long)found.stage);
+    if (found.offloads)
+        text_append_string(&reader->notes, "offload_optimizer: on the CPU the optimizer is in host memory "
+                                           "anyway; on a GPU it stays there\n");
+    int64_t *stage = &values->config.zero_stage;
+    if (*stage < 0) *stage = found.stage < 0 ? 0 : found.stage;
+    if (*stage > 1)
+        text_format(&reader->notes,
+                    "ZeRO stage %lld: gradients and the model are whole in every process, as in "
+                    "stage 1; the numbers are the same\n",
+                    (long long)*stage);
     return STATUS_OK;
 }
 

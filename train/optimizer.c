@@ -68,30 +68,69 @@ static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, i
     return tensor_at(memory, dtype, rows, cols);
 }
 
+/* The tensors that passes use, of the whole parameter: weights in f32 unless they are only multiplied with,
+ * their copy where one is needed, and the gradient. */
+static enum status make_wholes(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
+                               struct error *err) {
+    const struct parameter *p = trained->parameter;
+    bool copied = needs_copy(p, optimizer->model), weights = !copied || p->kind == PARAMETER_EMBEDDING;
+    if (weights) trained->weight = own_tensor(optimizer, DTYPE_F32, p->rows, p->cols, p->name, err);
+    if (copied) trained->operand = own_tensor(optimizer, DTYPE_BF16, p->rows, p->cols, p->name, err);
+    bool learns = parts > OPTIMIZER_GRADIENT;
+    if (learns) trained->gradient = own_tensor(optimizer, DTYPE_F32, p->rows, p->cols, p->name, err);
+    bool done = (!weights || trained->weight.data) && (!copied || trained->operand.data) &&
+                (!learns || trained->gradient.data);
+    return done ? STATUS_OK : STATUS_FAILED;
+}
+
+/* This process's part of the parameter: in the whole tensors where there are some, else in its own memory. */
+static enum status make_slices(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
+                               struct error *err) {
+    const struct parameter *p = trained->parameter;
+    const struct tensor wholes[OPTIMIZER_PARTS] = {
+        [OPTIMIZER_WEIGHT] = trained->weight, [OPTIMIZER_GRADIENT] = trained->gradient};
+    struct tensor shape =
+        shard_view((struct tensor){NULL, DTYPE_F32, p->rows, p->cols, p->cols}, trained->shard);
+    for (int part = 0; part < parts; part++) {
+        trained->parts[part] = wholes[part].data
+                                   ? shard_view(wholes[part], trained->shard)
+                                   : own_tensor(optimizer, DTYPE_F32, shape.rows, shape.cols, p->name, err);
+        if (!trained->parts[part].data) return STATUS_FAILED;
+    }
+    if (trained->operand.data) trained->copy = shard_view(trained->operand, trained->shard);
+    return STATUS_OK;
+}
+
+/* Gives the model and the gradients the parameter's tensors. */
+static void place_tensors(struct optimizer *optimizer, const struct trained_parameter *trained) {
+    const struct parameter *p = trained->parameter;
+    struct model *model = optimizer->model;
+    struct tensor operand = trained->operand.data ? trained->operand : trained->weight;
+    bool embedding = p->kind == PARAMETER_EMBEDDING;
+    *parameter_tensor(model, p) = embedding ? trained->weight : operand;
+    if (embedding && model->config.tied_embeddings) model->language.head = operand;
+    *parameter_tensor(&optimizer->gradients, p) = trained->gradient;
+}
+
 /* Moves one parameter to trainable memory, with the first `parts` of its parts. */
 static enum status take_parameter(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
                                   struct error *err) {
     const struct parameter *p = trained->parameter;
-    struct model *model = optimizer->model;
-    struct device *device = model->device;
-    struct tensor *place = parameter_tensor(model, p);
-    for (int part = 0; part < parts; part++) {
-        trained->parts[part] = own_tensor(optimizer, DTYPE_F32, p->rows, p->cols, p->name, err);
-        if (!trained->parts[part].data) return STATUS_FAILED;
-    }
-    convert(device, trained->parts[OPTIMIZER_WEIGHT], *place);
-    if (needs_copy(p, model)) {
-        trained->copy = own_tensor(optimizer, DTYPE_BF16, p->rows, p->cols, p->name, err);
-        if (!trained->copy.data) return STATUS_FAILED;
-        convert(device, trained->copy, trained->parts[OPTIMIZER_WEIGHT]);
-    }
-    struct tensor operand = trained->copy.data ? trained->copy : trained->parts[OPTIMIZER_WEIGHT];
-    bool embedding = p->kind == PARAMETER_EMBEDDING;
-    *place = embedding ? trained->parts[OPTIMIZER_WEIGHT] : operand;
-    if (embedding && model->config.tied_embeddings) model->language.head = operand;
-    *parameter_tensor(&optimizer->gradients, p) = trained->parts[OPTIMIZER_GRADIENT];
+    struct device *device = optimizer->model->device;
+    struct communicator *owners = optimizer->stage > 0 ? optimizer->processes : NULL;
+    trained->shard = communicator_shard(owners, p->rows, p->cols, communicator_rank(owners));
     trained->decays = parameter_decays(p);
     optimizer->elements += p->rows * p->cols;
+    if (make_wholes(optimizer, trained, parts, err) != STATUS_OK ||
+        make_slices(optimizer, trained, parts, err) != STATUS_OK)
+        return STATUS_FAILED;
+    struct tensor stored = *parameter_tensor(optimizer->model, p);
+    if (trained->weight.data)
+        convert(device, trained->weight, stored);
+    else
+        convert(device, trained->parts[OPTIMIZER_WEIGHT], shard_view(stored, trained->shard));
+    if (trained->operand.data) convert(device, trained->operand, stored);
+    place_tensors(optimizer, trained);
     return STATUS_OK;
 }
 
@@ -107,8 +146,12 @@ static enum status make_gradients(struct optimizer *optimizer, struct error *err
 }
 
 static enum status open_parts(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
-                              int parts, struct error *err) {
-    *optimizer = (struct optimizer){.model = model};
+                              struct optimizer_sharing sharing, int parts, struct error *err) {
+    *optimizer = (struct optimizer){
+        .model = model,
+        .processes = sharing.processes,
+        .stage = communicator_size(sharing.processes) > 1 ? sharing.stage : 0,
+    };
     if (make_gradients(optimizer, err) != STATUS_OK) goto err;
     optimizer->parameters = parameters_list(&model->config, &optimizer->parameter_count, err);
     if (!optimizer->parameters) goto err;
@@ -127,7 +170,8 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     }
     optimizer->norms = own_tensor(optimizer, DTYPE_F32, 1, (int64_t)optimizer->count, "gradient norms", err);
     optimizer->host_norms = memory_new(optimizer->count, sizeof *optimizer->host_norms, "norms", err);
-    if (!optimizer->norms.data || !optimizer->host_norms) goto err;
+    optimizer->sliced = memory_new(2 * optimizer->count, sizeof *optimizer->sliced, "shared parameters", err);
+    if (!optimizer->norms.data || !optimizer->host_norms || !optimizer->sliced) goto err;
     if (device_synchronize(model->device, err) != STATUS_OK) goto err;
     optimizer->bytes = optimizer_bytes(model, optimizer->parameters, optimizer->parameter_count, freeze);
     model_drop_pages(model);
@@ -138,13 +182,14 @@ err:
 }
 
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
-                           struct error *err) {
-    return open_parts(optimizer, model, freeze, OPTIMIZER_PARTS, err);
+                           struct optimizer_sharing sharing, struct error *err) {
+    return open_parts(optimizer, model, freeze, sharing, OPTIMIZER_PARTS, err);
 }
 
 enum status optimizer_open_weights(struct optimizer *optimizer, struct model *model,
-                                   const struct freeze *freeze, struct error *err) {
-    return open_parts(optimizer, model, freeze, OPTIMIZER_WEIGHT + 1, err);
+                                   const struct freeze *freeze, struct optimizer_sharing sharing,
+                                   struct error *err) {
+    return open_parts(optimizer, model, freeze, sharing, OPTIMIZER_WEIGHT + 1, err);
 }
 
 void optimizer_close(struct optimizer *optimizer) {
@@ -152,6 +197,7 @@ void optimizer_close(struct optimizer *optimizer) {
         device_release(optimizer->model->device, optimizer->memory[i]);
     free(optimizer->memory);
     free(optimizer->host_norms);
+    free(optimizer->sliced);
     free(optimizer->trained);
     free(optimizer->parameters);
     free(optimizer->gradients.vision.blocks);
@@ -159,22 +205,69 @@ void optimizer_close(struct optimizer *optimizer) {
     *optimizer = (struct optimizer){0};
 }
 
-enum status optimizer_norm(struct optimizer *optimizer, double scale, double *norm, struct error *err) {
+/* ---- Processes --------------------------------------------------------------------------------------- */
+
+enum status optimizer_reduce(struct optimizer *optimizer, struct error *err) {
+    struct communicator *processes = optimizer->processes;
+    struct device *device = optimizer->model->device;
+    if (communicator_size(processes) == 1) return STATUS_OK;
+    for (size_t i = 0; i < optimizer->count; i++) {
+        const struct trained_parameter *trained = &optimizer->trained[i];
+        const struct parameter *p = trained->parameter;
+        struct shard shard = communicator_shard(processes, p->rows, p->cols, communicator_rank(processes));
+        optimizer->sliced[i] = (struct sliced){trained->gradient, shard_view(trained->gradient, shard)};
+    }
+    enum status status =
+        communicator_reduce(processes, device, optimizer->sliced, optimizer->count, false, err);
+    if (status != STATUS_OK || optimizer->stage > 0) return status;
+    return communicator_gather(processes, device, optimizer->sliced, optimizer->count, err);
+}
+
+/* Gives every process the whole of what all have changed their parts of. A failure is the device's. */
+static void share_weights(struct optimizer *optimizer) {
+    struct device *device = optimizer->model->device;
+    struct error err;
+    size_t count = 0;
+    if (optimizer->stage == 0) return;
+    for (size_t i = 0; i < optimizer->count; i++) {
+        const struct trained_parameter *trained = &optimizer->trained[i];
+        if (trained->weight.data)
+            optimizer->sliced[count++] = (struct sliced){trained->weight, trained->parts[OPTIMIZER_WEIGHT]};
+        if (trained->operand.data)
+            optimizer->sliced[count++] = (struct sliced){trained->operand, trained->copy};
+    }
+    if (communicator_gather(optimizer->processes, device, optimizer->sliced, count, &err) != STATUS_OK)
+        device_fail(device, "%s", err.message);
+}
+
+/* ---- Steps ------------------------------------------------------------------------------------------- */
+
+/* The sum of the squares of what this process has of the gradients. */
+static enum status sum_squares(struct optimizer *optimizer, double *sum, struct error *err) {
     struct device *device = optimizer->model->device;
     for (size_t i = 0; i < optimizer->count; i++) {
         struct tensor to = tensor_cols(optimizer->norms, (int64_t)i, 1);
         reduce_sum_squares(device, to, optimizer->trained[i].parts[OPTIMIZER_GRADIENT]);
     }
     enum status status = device_read(device, optimizer->host_norms, optimizer->norms, err);
-    if (status != STATUS_OK) return status;
-    double total = 0;
-    for (size_t i = 0; i < optimizer->count; i++) total += (double)optimizer->host_norms[i];
-    *norm = scale * sqrt(total);
-    return STATUS_OK;
+    *sum = 0;
+    for (size_t i = 0; status == STATUS_OK && i < optimizer->count; i++)
+        *sum += (double)optimizer->host_norms[i];
+    return status;
+}
+
+enum status optimizer_norm(struct optimizer *optimizer, double scale, double *norm, struct error *err) {
+    double sum;
+    enum status status = sum_squares(optimizer, &sum, err);
+    if (status == STATUS_OK && optimizer->stage > 0)
+        status = communicator_sum_values(optimizer->processes, &sum, 1, err);
+    *norm = scale * sqrt(sum);
+    return status;
 }
 
 void optimizer_step(struct optimizer *optimizer, const struct optimizer_settings *settings,
                     double learning_rate, double scale, double norm) {
+    struct device *device = optimizer->model->device;
     double clip = settings->max_grad_norm > 0 ? fmin(1, settings->max_grad_norm / (norm + 1e-6)) : 1;
     struct adamw_options options = {
         .learning_rate = learning_rate,
@@ -187,15 +280,17 @@ void optimizer_step(struct optimizer *optimizer, const struct optimizer_settings
     for (size_t i = 0; i < optimizer->count; i++) {
         struct trained_parameter *trained = &optimizer->trained[i];
         options.weight_decay = trained->decays ? settings->weight_decay : 0;
-        adamw_step(optimizer->model->device, trained->parts[OPTIMIZER_WEIGHT],
-                   trained->parts[OPTIMIZER_FIRST], trained->parts[OPTIMIZER_SECOND],
-                   trained->parts[OPTIMIZER_GRADIENT], trained->copy, options);
+        adamw_step(device, trained->parts[OPTIMIZER_WEIGHT], trained->parts[OPTIMIZER_FIRST],
+                   trained->parts[OPTIMIZER_SECOND], trained->parts[OPTIMIZER_GRADIENT], trained->copy,
+                   options);
+        if (optimizer->stage > 0) clear(device, trained->gradient); /* the others' parts, too */
     }
+    share_weights(optimizer);
 }
 
 void optimizer_clear(struct optimizer *optimizer) {
     for (size_t i = 0; i < optimizer->count; i++)
-        clear(optimizer->model->device, optimizer->trained[i].parts[OPTIMIZER_GRADIENT]);
+        clear(optimizer->model->device, optimizer->trained[i].gradient);
 }
 
 void optimizer_refresh(struct optimizer *optimizer) {
@@ -204,4 +299,5 @@ void optimizer_refresh(struct optimizer *optimizer) {
         if (trained->copy.data)
             convert(optimizer->model->device, trained->copy, trained->parts[OPTIMIZER_WEIGHT]);
     }
+    share_weights(optimizer);
 }

@@ -2,8 +2,9 @@
  * that are not frozen.
  *
  *     optimizer_open_model(folder, &device, compute, &freeze, &model, err);
- *     optimizer_open(&optimizer, &model, &freeze, err);   the model's tensors now lie in trainable memory
+ *     optimizer_open(&optimizer, &model, &freeze, sharing, err);  the model's tensors lie in trainable memory
  *     ... forward and backward passes add to optimizer.gradients ...
+ *     optimizer_reduce(&optimizer, err);
  *     optimizer_norm(&optimizer, scale, &norm, err);
  *     optimizer_step(&optimizer, &settings, learning_rate, scale, norm);
  *
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "model/parameters.h"
+#include "train/communicator.h"
 
 /* Parts that keep their weights, as the published keys name them. */
 struct freeze {
@@ -31,7 +33,7 @@ bool freeze_holds(const struct freeze *freeze, const struct parameter *parameter
  * do decay, as they do there. */
 bool parameter_decays(const struct parameter *parameter);
 
-/* The four tensors of a trained parameter, all f32. */
+/* The four tensors of a trained parameter, all f32: of its elements that this process keeps. */
 enum optimizer_part {
     OPTIMIZER_WEIGHT,
     OPTIMIZER_FIRST,
@@ -42,24 +44,37 @@ enum optimizer_part {
 
 struct trained_parameter {
     const struct parameter *parameter;
+    struct shard shard; /* the elements that this process keeps: all, unless the state is shared */
     struct tensor parts[OPTIMIZER_PARTS];
     struct tensor copy; /* bf16, what the model multiplies with; no tensor: it takes the weight itself */
+    /* The whole parameter, as passes use it: f32 weights, their copy, and where gradients are added up. The
+     * first two are no tensors where passes have no use for them. */
+    struct tensor weight, operand, gradient;
     bool decays;
+};
+
+/* The processes that share a model's state. With one process nothing is shared, whatever the stage. */
+struct optimizer_sharing {
+    struct communicator *processes; /* NULL: one */
+    int stage;                      /* of ZeRO: 0, each keeps everything; 1, each steps its own part */
 };
 
 struct optimizer {
     struct model *model;
+    struct communicator *processes;
+    int stage;              /* 0 with one process */
     struct model gradients; /* the gradients in the model's own shape; tensors of frozen parameters have no
                                data */
     struct parameter *parameters; /* all of the model's */
     size_t parameter_count;
     struct trained_parameter *trained;
     size_t count;
-    int64_t elements;    /* trained, in all */
+    int64_t elements;    /* trained, in all, of all processes */
     int64_t bytes;       /* that these take with moments, gradients and copies */
     int64_t step;        /* updates done */
     struct tensor norms; /* f32 [1, count]: room for optimizer_norm */
     float *host_norms;
+    struct sliced *sliced; /* [2 * count]: room for what is exchanged */
     void **memory;
     size_t memory_count, memory_capacity;
 };
@@ -76,20 +91,27 @@ enum status optimizer_open_model(const char *name, struct device *device, enum d
 
 /* Gives every trained parameter of the model, which optimizer_open_model opened, f32 weights of its own (and
  * bf16 copies of what products take, when it computes in bf16), moments and gradients, all zero. The model's
- * tensors point to them from now on. Nothing to train is a usage error. optimizer_close frees all; the model
- * can then only be closed. */
+ * tensors point to them from now on. With ZeRO stage 1 a process has only its shard (train/communicator.h) of
+ * each parameter's moments, and of the f32 weights that passes have no use for; it makes the step of these,
+ * and gets the others' results: norm, step and refresh are then collective. Nothing to train is a usage
+ * error. optimizer_close frees all; the model can then only be closed. */
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
-                           struct error *err);
+                           struct optimizer_sharing sharing, struct error *err);
 
 /* The same for a model that is not trained but moved (a reference model): weights and copies alone. Moments
  * and gradients are no tensors, and of the functions below only close and refresh may be called. */
 enum status optimizer_open_weights(struct optimizer *optimizer, struct model *model,
-                                   const struct freeze *freeze, struct error *err);
+                                   const struct freeze *freeze, struct optimizer_sharing sharing,
+                                   struct error *err);
 void optimizer_close(struct optimizer *optimizer);
 
 /* Bytes that optimizer_open would take for the model, whose parameters these are. */
 int64_t optimizer_bytes(const struct model *model, const struct parameter *parameters, size_t count,
                         const struct freeze *freeze);
+
+/* Adds up the gradients of all processes, as far as this one needs them; to be called before norm and step.
+ */
+enum status optimizer_reduce(struct optimizer *optimizer, struct error *err);
 
 /* The norm of all gradients together, each times `scale`: gradients that were summed over micro-batches
  * become their mean so. Waits for the device. */

@@ -118,9 +118,9 @@ static enum status after_step(struct train_run *run, const struct run_step *step
         show_step(run, step, step->loss, false);
     status = run_agree(run, status, err);
     if (status == STATUS_OK && run_evaluates(run) && falls_on(run->eval_steps, number))
-        status = run_evaluate(run, err);
+        status = run_agree(run, run_evaluate(run, err), err);
     bool saves = falls_on(run->save_steps, number) || (last && run->save_steps > 0) || stopping;
-    if (status == STATUS_OK && saves && run_leads(run)) status = run_save(run, err);
+    if (status == STATUS_OK && saves) status = run_save(run, err);
     return run_agree(run, status, err);
 }
 
@@ -165,9 +165,9 @@ static enum status finish(struct train_run *run, struct error *err) {
     enum status status = run_agree(run, run_leads(run) ? checkpoint_wait(run->writer, err) : STATUS_OK, err);
     if (status == STATUS_OK && run_evaluates(run) && run->config->do_eval &&
         !falls_on(run->eval_steps, position->step))
-        status = run_evaluate(run, err);
-    if (!run_leads(run)) return run_agree(run, status, err);
+        status = run_agree(run, run_evaluate(run, err), err);
     if (status == STATUS_OK) status = run_save_final(run, err);
+    if (!run_leads(run)) return run_agree(run, status, err);
     const struct train_summary summary = {
         .at = run_at(run),
         .train_loss = position->loss_steps > 0 ? position->total_loss / (double)position->loss_steps : NAN,

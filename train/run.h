@@ -130,8 +130,9 @@ void run_close(struct train_run *run);
  */
 void run_schedule(struct train_run *run, int64_t batches, int64_t epoch_steps);
 
-/* What the configuration freezes, and the type it computes in. */
+/* What the configuration freezes, the processes that share the state, and the type it computes in. */
 struct freeze run_freeze(const struct train_config *config);
+struct optimizer_sharing run_sharing(const struct train_config *config);
 enum dtype run_dtype(const struct train_config *config);
 
 /* Whether this is the process that writes and speaks: the first. */
@@ -165,8 +166,8 @@ enum status run_evaluate(struct train_run *run, struct error *err);
 /* run_step.c: one optimizer step; position moves on. */
 enum status run_take_step(struct train_run *run, struct run_step *step, struct error *err);
 
-/* run_save.c: the position as the log wants it; a checkpoint of it; the model in the output folder itself;
- * and what a checkpoint's state.json says. */
+/* run_save.c: the position as the log wants it; a checkpoint of it, and the model in the output folder
+ * itself, which all processes save together; and what a checkpoint's state.json says. */
 struct train_position run_at(const struct train_run *run);
 enum status run_save(struct train_run *run, struct error *err);
 enum status run_save_final(struct train_run *run, struct error *err);

@@ -56,13 +56,18 @@ enum dtype run_dtype(const struct train_config *config) {
     return config->bf16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
+struct optimizer_sharing run_sharing(const struct train_config *config) {
+    return (struct optimizer_sharing){config->processes, (int)config->zero_stage};
+}
+
 enum status run_open_model(struct train_run *run, struct error *err) {
     const struct train_config *config = run->config;
     const struct freeze freeze = run_freeze(config);
+    const struct optimizer_sharing sharing = run_sharing(config);
     enum status status = device_open(config->device, &run->device, err);
     if (status != STATUS_OK) return status;
     status = optimizer_open_model(run->folder, &run->device, run_dtype(config), &freeze, &run->model, err);
-    if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, err);
+    if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, sharing, err);
     if (status == STATUS_OK) status = make_cache(run, err);
     if (status != STATUS_OK) return status;
     const struct pass_settings settings = {

@@ -36,7 +36,7 @@ static enum status describe_checkpoints(struct train_run *run, struct error *err
         .only_model = config->save_only_model,
         .has_reference = run->tensors.reference != NULL,
         .total_limit = config->save_total_limit,
-        .snapshot_limit = SIZE_MAX,
+        .snapshot_limit = run->optimizer.stage > 0 ? 0 : SIZE_MAX, /* process 0 has not the room */
         .reader = run_state_reader(&run->tensors),
     };
     return STATUS_OK;
@@ -60,12 +60,17 @@ static enum status choose_resume(struct train_run *run, char **folder, struct er
     return status;
 }
 
+static enum status read_state(struct train_run *run, const struct checkpoint_resume *resume,
+                              struct error *err) {
+    enum status status = run_load_state(run, resume->state, err);
+    if (status != STATUS_OK) return status;
+    return checkpoint_resume_read(resume, run_state_sink(&run->tensors), err);
+}
+
 static enum status load_checkpoint(struct train_run *run, const char *folder, struct error *err) {
     struct checkpoint_resume resume;
-    enum status status = checkpoint_resume_open(folder, &run->checkpoints, &resume, err);
-    if (status != STATUS_OK) return status;
-    status = run_load_state(run, resume.state, err);
-    if (status == STATUS_OK) status = checkpoint_resume_read(&resume, run_state_sink(&run->tensors), err);
+    enum status status = run_agree(run, checkpoint_resume_open(folder, &run->checkpoints, &resume, err), err);
+    if (status == STATUS_OK) status = run_agree(run, read_state(run, &resume, err), err);
     if (status == STATUS_OK) {
         optimizer_refresh(&run->optimizer);
         if (run->tensors.reference) optimizer_refresh(run->tensors.reference);
@@ -109,14 +114,25 @@ static enum status open_writers(struct train_run *run, const char *resumed, stru
     return skipped_write(&run->skipped, config->output_dir, err);
 }
 
+/* The processes must agree on what a step computes, and on how they share the state. */
+static enum status compare_settings(const struct train_run *run, struct error *err) {
+    json_t *settings = json_copy(run->fingerprint);
+    bool made = settings && json_object_set_new(settings, "zero_stage",
+                                                json_integer((json_int_t)run->config->zero_stage)) == 0;
+    enum status status =
+        run_agree(run, made ? STATUS_OK : error_set(err, "out of memory for the settings"), err);
+    if (status == STATUS_OK)
+        status = communicator_compare(run->config->processes, "the settings of the processes", settings, err);
+    json_decref(settings);
+    return status;
+}
+
 enum status run_open_outputs(struct train_run *run, struct error *err) {
     char *folder = NULL;
     enum status status = run_agree(run, run_leads(run) ? prepare_folder(run, err) : STATUS_OK, err);
     if (status == STATUS_OK) status = run_agree(run, describe_checkpoints(run, err), err);
-    if (status == STATUS_OK)
-        status = communicator_compare(run->config->processes, "the settings of the processes",
-                                      run->fingerprint, err);
-    if (status == STATUS_OK) status = choose_resume(run, &folder, err);
+    if (status == STATUS_OK) status = compare_settings(run, err);
+    if (status == STATUS_OK) status = run_agree(run, choose_resume(run, &folder, err), err);
     if (status == STATUS_OK && folder) status = load_checkpoint(run, folder, err);
     if (status == STATUS_OK && run_leads(run)) status = open_writers(run, folder, err);
     free(folder);

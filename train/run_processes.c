@@ -26,11 +26,7 @@ enum status run_join_step(struct train_run *run, struct run_step *step, struct e
     step->labels = (int64_t)sums[4];
     step->flops = sums[5];
     if (step->micro_batches == 0) return STATUS_OK;
-    const struct optimizer *optimizer = &run->optimizer;
-    for (size_t i = 0; status == STATUS_OK && i < optimizer->count; i++)
-        status =
-            communicator_sum(processes, &run->device, optimizer->trained[i].parts[OPTIMIZER_GRADIENT], err);
-    return status;
+    return optimizer_reduce(&run->optimizer, err);
 }
 
 enum status run_join_stop(struct train_run *run, bool *stop, struct error *err) {

@@ -48,7 +48,8 @@ enum status run_load_state(struct train_run *run, const json_t *state, struct er
     return status;
 }
 
-enum status run_save(struct train_run *run, struct error *err) {
+/* What process 0 does for a checkpoint. */
+static enum status save(struct train_run *run, struct error *err) {
     const struct train_position at = run_at(run);
     struct checkpoint_file files[3];
     json_t *state = save_state(run);
@@ -67,8 +68,28 @@ enum status run_save(struct train_run *run, struct error *err) {
     return status;
 }
 
-enum status run_save_final(struct train_run *run, struct error *err) {
+static enum status save_final(struct train_run *run, struct error *err) {
     struct checkpoint_file files[3];
     size_t count = list_files(run, NULL, files);
     return checkpoint_save_final(run->writer, files, count, err);
+}
+
+/* Process 0 writes, with the help of the others. */
+static enum status save_together(struct train_run *run,
+                                 enum status (*write)(struct train_run *, struct error *),
+                                 struct error *err) {
+    if (!run_leads(run)) return run_state_serve(&run->tensors, err);
+    struct error end;
+    enum status status = write(run, err), ended = run_state_served(&run->tensors, &end);
+    if (status != STATUS_OK || ended == STATUS_OK) return status;
+    *err = end;
+    return ended;
+}
+
+enum status run_save(struct train_run *run, struct error *err) {
+    return save_together(run, save, err);
+}
+
+enum status run_save_final(struct train_run *run, struct error *err) {
+    return save_together(run, save_final, err);
 }

@@ -1,9 +1,5 @@
 #include "train/run_state.h"
 
-#include <stdlib.h>
-
-#include "base/memory.h"
-
 /* The members of a position by name: whole numbers and others. */
 static const struct {
     const char *name;
@@ -88,61 +84,4 @@ json_t *run_fingerprint(const struct train_config *config) {
         "adam_beta2", config->adam_beta2, "adam_epsilon", config->adam_epsilon, "max_grad_norm",
         config->max_grad_norm, "bf16", config->bf16, "val_size", config->val_size, "disable_shuffling",
         config->disable_shuffling, "data_seed", (json_int_t)config->data_seed);
-}
-
-/* ---- Tensors ----------------------------------------------------------------------------------------- */
-
-static enum optimizer_part part_of(enum checkpoint_part part) {
-    switch (part) {
-    case CHECKPOINT_FIRST_MOMENT: return OPTIMIZER_FIRST;
-    case CHECKPOINT_SECOND_MOMENT: return OPTIMIZER_SECOND;
-    default: return OPTIMIZER_WEIGHT;
-    }
-}
-
-/* Elements [first, first + count) of a part of the model's parameter `index`, which is trained. */
-static struct tensor elements_of(const struct run_tensors *tensors, size_t index, enum checkpoint_part part,
-                                 int64_t first, int64_t count) {
-    const struct optimizer *optimizer =
-        part == CHECKPOINT_REFERENCE ? tensors->reference : tensors->optimizer;
-    for (size_t i = 0; i < optimizer->count; i++) {
-        if (optimizer->trained[i].parameter != &optimizer->parameters[index]) continue;
-        struct tensor whole = optimizer->trained[i].parts[part_of(part)];
-        struct tensor piece = tensor_cols(tensor_reshape(whole, 1, whole.rows * whole.cols), first, count);
-        piece.stride = count;
-        return piece;
-    }
-    return (struct tensor){0};
-}
-
-static enum status read_elements(void *state, size_t index, enum checkpoint_part part, int64_t first,
-                                 int64_t count, float *elements, struct error *err) {
-    const struct run_tensors *tensors = state;
-    return device_read(tensors->optimizer->model->device, elements,
-                       elements_of(tensors, index, part, first, count), err);
-}
-
-static enum status write_elements(void *state, size_t index, enum checkpoint_part part, int64_t first,
-                                  int64_t count, const float *elements, struct error *err) {
-    (void)err; /* a failing device says so at the end */
-    const struct run_tensors *tensors = state;
-    device_write(tensors->optimizer->model->device, elements_of(tensors, index, part, first, count),
-                 elements);
-    return STATUS_OK;
-}
-
-struct checkpoint_reader run_state_reader(struct run_tensors *tensors) {
-    return (struct checkpoint_reader){read_elements, tensors};
-}
-
-struct checkpoint_sink run_state_sink(struct run_tensors *tensors) {
-    return (struct checkpoint_sink){write_elements, tensors};
-}
-
-bool *run_trained(const struct optimizer *optimizer, struct error *err) {
-    bool *trained = memory_new(optimizer->parameter_count, sizeof *trained, "the list of parameters", err);
-    if (!trained) return NULL;
-    for (size_t i = 0; i < optimizer->count; i++)
-        trained[optimizer->trained[i].parameter - optimizer->parameters] = true;
-    return trained;
 }

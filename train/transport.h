@@ -20,4 +20,8 @@ enum status transport_gather(void *all, const void *own, size_t bytes, struct er
 /* Piece r of `sent` [size, bytes] goes to process r; received [size, bytes] in the order of the ranks. */
 enum status transport_exchange(void *received, const void *sent, size_t bytes, struct error *err);
 
+/* From one process to another, which receives as many bytes. */
+enum status transport_send(int to, const void *data, size_t bytes, struct error *err);
+enum status transport_receive(int from, void *data, size_t bytes, struct error *err);
+
 #endif

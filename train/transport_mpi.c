@@ -54,3 +54,14 @@ enum status transport_exchange(void *received, const void *sent, size_t bytes, s
     return check(MPI_Alltoall(sent, (int)bytes, MPI_BYTE, received, (int)bytes, MPI_BYTE, MPI_COMM_WORLD),
                  "exchange", err);
 }
+
+enum status transport_send(int to, const void *data, size_t bytes, struct error *err) {
+    if (check_size(bytes, "send", err) != STATUS_OK) return STATUS_FAILED;
+    return check(MPI_Send(data, (int)bytes, MPI_BYTE, to, 0, MPI_COMM_WORLD), "send", err);
+}
+
+enum status transport_receive(int from, void *data, size_t bytes, struct error *err) {
+    if (check_size(bytes, "receive", err) != STATUS_OK) return STATUS_FAILED;
+    return check(MPI_Recv(data, (int)bytes, MPI_BYTE, from, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "receive",
+                 err);
+}

@@ -71,21 +71,114 @@ static void read_back(struct fixture *fixture) {
 }
 
 static const int64_t lengths[] = {1, 3, 1000, (1 << 20) + 7};
+enum { LENGTHS = sizeof lengths / sizeof *lengths };
 
-/* The very bits of the sum in the order of the ranks, everywhere; tensors of several blocks too. */
-static void test_sum(void **state) {
+/* Shards follow each other, cover the whole, and the first is not smaller than another: rows where there are
+ * some, else runs of columns. Some of few are empty. */
+static void test_shards(void **state) {
     (void)state;
-    static const char *const kinds[] = {"cpu", "guard"};
-    for (size_t k = 0; k < 2; k++)
-        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
-            struct fixture fixture;
-            prepare(&fixture, kinds[k], lengths[l]);
-            assert_int_equal(communicator_sum(all, &fixture.device, fixture.x, &err), STATUS_OK);
-            read_back(&fixture);
-            for (int64_t i = 0; i < lengths[l]; i++)
-                if (fixture.host[i] != sum_in_order(i)) fail_msg("element %lld", (long long)i);
-            finish(&fixture);
+    static const int64_t shapes[][2] = {{1, 1},    {1, 15}, {1, 16}, {1, 17},
+                                        {1, 5000}, {2, 3},  {7, 5},  {64, 1}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        int64_t rows = shapes[i][0], cols = shapes[i][1], next = 0;
+        struct tensor whole = {NULL, DTYPE_F32, rows, cols, cols};
+        for (int r = 0; r < size; r++) {
+            struct shard shard = communicator_shard(all, rows, cols, r);
+            assert_true(shard.first == next && shard.count >= 0);
+            assert_true(shard.count <= communicator_shard(all, rows, cols, 0).count);
+            struct tensor view = shard_view(whole, shard);
+            assert_true(view.rows * view.cols == shard.count && view.stride == view.cols);
+            next += shard.count;
         }
+        assert_true(next == rows * cols);
+    }
+    struct shard none = shard_common((struct shard){0, 5}, (struct shard){5, 3});
+    struct shard some = shard_common((struct shard){2, 5}, (struct shard){0, 4});
+    assert_true(none.count == 0 && some.first == 2 && some.count == 2);
+}
+
+/* The very bits of the sum in the order of the ranks, everywhere: of tensors that share a bucket, and of one
+ * that takes several; with slices that lie in them, or in memory of their own, where they come again to be
+ * added. */
+static void test_slices(void **state) {
+    (void)state;
+    for (int own_memory = 0; size > 1 && own_memory < 2; own_memory++) {
+        struct fixture f;
+        struct sliced list[LENGTHS];
+        int64_t total = 0;
+        for (size_t l = 0; l < LENGTHS; l++) total += lengths[l];
+        prepare(&f, "guard", total);
+        void *memory = device_allocate(&f.device, (size_t)total * sizeof(float), "test", &err);
+        for (int64_t l = LENGTHS - 1, first = 0; l >= 0; first += lengths[l--]) {
+            struct tensor whole = tensor_at((float *)f.x.data + first, DTYPE_F32, 1, lengths[l]);
+            struct tensor apart = tensor_at((float *)memory + first, DTYPE_F32, 1, lengths[l]);
+            struct shard shard = communicator_shard(all, 1, lengths[l], rank);
+            list[l] = (struct sliced){whole, shard_view(own_memory ? apart : whole, shard)};
+        }
+        for (int times = 0; times <= own_memory; times++)
+            assert_int_equal(communicator_reduce(all, &f.device, list, LENGTHS, times == 1, &err), STATUS_OK);
+        assert_int_equal(communicator_gather(all, &f.device, list, LENGTHS, &err), STATUS_OK);
+        read_back(&f);
+        for (int64_t i = 0; i < total; i++)
+            if (f.host[i] != sum_in_order(i) * (float)(1 + own_memory))
+                fail_msg("element %lld", (long long)i);
+        device_release(&f.device, memory);
+        finish(&f);
+    }
+}
+
+/* bf16 and f32 side by side: elements go as they are. */
+static void test_gather_types(void **state) {
+    (void)state;
+    enum { COUNT = 1000 };
+    struct fixture f;
+    uint16_t halves[COUNT];
+    prepare(&f, "cpu", COUNT + 7);
+    void *memory = device_allocate(&f.device, sizeof halves, "test", &err);
+    struct tensor bf16 = tensor_at(memory, DTYPE_BF16, 1, COUNT - 1);
+    for (int i = 0; i < COUNT - 1; i++) halves[i] = (uint16_t)(i + 1000 * rank);
+    device_write(&f.device, bf16, halves);
+    const struct sliced list[] = {
+        {bf16, shard_view(bf16, communicator_shard(all, 1, COUNT - 1, rank))},
+        {f.x, shard_view(f.x, communicator_shard(all, 1, COUNT + 7, rank))},
+    };
+    if (size > 1) assert_int_equal(communicator_gather(all, &f.device, list, 2, &err), STATUS_OK);
+    assert_int_equal(device_read(&f.device, halves, bf16, &err), STATUS_OK);
+    read_back(&f);
+    for (int r = 0; r < size; r++) {
+        struct shard few = communicator_shard(all, 1, COUNT - 1, r),
+                     more = communicator_shard(all, 1, COUNT + 7, r);
+        for (int64_t i = few.first; i < few.first + few.count; i++) assert_int_equal(halves[i], i + 1000 * r);
+        for (int64_t i = more.first; i < more.first + more.count; i++) assert_true(f.host[i] == value(r, i));
+    }
+    device_release(&f.device, memory);
+    finish(&f);
+}
+
+/* Process 0 gets any run of elements out of everybody's slices. */
+static void test_collect(void **state) {
+    (void)state;
+    const int64_t rows = 700, cols = 1501, elements = rows * cols;
+    static const struct shard wanted[] = {
+        {0, 700 * 1501}, {1000, 3}, {350 * 1501 - 2, 10}, {5, 600000}, {9, 0}};
+    struct fixture f;
+    prepare(&f, "guard", elements);
+    struct tensor own =
+        shard_view(tensor_reshape(f.x, rows, cols), communicator_shard(all, rows, cols, rank));
+    float *got = malloc((size_t)elements * sizeof *got);
+    assert_non_null(got);
+    for (size_t w = 0; size > 1 && w < sizeof wanted / sizeof *wanted; w++) {
+        float *to = rank == 0 ? got : NULL;
+        assert_int_equal(communicator_collect(all, &f.device, rows, cols, own, wanted[w], to, &err),
+                         STATUS_OK);
+        for (int r = 0; rank == 0 && r < size; r++) {
+            struct shard part = shard_common(communicator_shard(all, rows, cols, r), wanted[w]);
+            for (int64_t i = part.first; i < part.first + part.count; i++)
+                if (got[i - wanted[w].first] != value(r, i)) fail_msg("element %lld", (long long)i);
+        }
+    }
+    free(got);
+    finish(&f);
 }
 
 static void test_sum_values(void **state) {
@@ -141,8 +234,10 @@ static void test_compare(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sum),     cmocka_unit_test(test_sum_values), cmocka_unit_test(test_agree),
-        cmocka_unit_test(test_compare), cmocka_unit_test(test_share),
+        cmocka_unit_test(test_shards),       cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_gather_types), cmocka_unit_test(test_collect),
+        cmocka_unit_test(test_sum_values),   cmocka_unit_test(test_agree),
+        cmocka_unit_test(test_compare),      cmocka_unit_test(test_share),
     };
     return cmocka_run_group_tests(tests, meet, part);
 }

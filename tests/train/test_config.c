@@ -300,6 +300,31 @@ static void test_resume(void **state) {
     }
 }
 
+/* zero_stage wins over the file's; the optimizer is in host memory already. */
+static void test_zero_stage(void **state) {
+    (void)state;
+    static const struct {
+        const char *words;
+        int64_t stage;
+    } cases[] = {{"seed=1", 0}, {"zero_stage=3", 3}, {"zero_stage=1 deepspeed=/nowhere/zero3.json", 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct train_config config = config_of(cases[i].words);
+        assert_int_equal(config.zero_stage, cases[i].stage);
+        train_config_free(&config);
+    }
+    struct train_config config;
+    assert_int_equal(read_words("zero_stage=4", &config), STATUS_USAGE);
+    outputs_write(folder, "ds.json",
+                  "{\"zero_optimization\": {\"stage\": 1, \"offload_optimizer\": {\"device\": \"cpu\"}}}");
+    char words[256];
+    snprintf(words, sizeof words, "deepspeed=%s/ds.json", folder);
+    config = config_of(words);
+    assert_int_equal(config.zero_stage, 1);
+    assert_non_null(
+        strstr(config.notes, "offload_optimizer: on the CPU the optimizer is in host memory anyway"));
+    train_config_free(&config);
+}
+
 /* The stage of a DeepSpeed file: from its JSON, or from its name where it is not there. */
 static void test_deepspeed(void **state) {
     (void)state;
@@ -502,14 +527,23 @@ static void test_steps(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_yaml),
-        cmocka_unit_test(test_yaml_errors),    cmocka_unit_test(test_missing_file),
-        cmocka_unit_test(test_ignored),        cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_required),       cmocka_unit_test(test_together),
-        cmocka_unit_test(test_words_win),      cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_deepspeed),      cmocka_unit_test(test_deepspeed_file),
-        cmocka_unit_test(test_grpo_published), cmocka_unit_test(test_grpo_without_sft),
-        cmocka_unit_test(test_grpo_trl),       cmocka_unit_test(test_grpo_contradictions),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_yaml_errors),
+        cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_ignored),
+        cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_required),
+        cmocka_unit_test(test_together),
+        cmocka_unit_test(test_words_win),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_zero_stage),
+        cmocka_unit_test(test_deepspeed),
+        cmocka_unit_test(test_deepspeed_file),
+        cmocka_unit_test(test_grpo_published),
+        cmocka_unit_test(test_grpo_without_sft),
+        cmocka_unit_test(test_grpo_trl),
+        cmocka_unit_test(test_grpo_contradictions),
         cmocka_unit_test(test_steps),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

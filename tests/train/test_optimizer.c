@@ -11,6 +11,7 @@
 #include "tensor/ops.h"
 
 static struct error err;
+static const struct optimizer_sharing alone;
 
 struct fixture {
     struct device device;
@@ -26,7 +27,8 @@ static void open_model(struct fixture *f, const char *name, enum dtype compute, 
 
 static void open_all(struct fixture *f, const char *name, enum dtype compute, struct freeze freeze) {
     open_model(f, name, compute, &freeze);
-    if (optimizer_open(&f->optimizer, &f->model, &freeze, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (optimizer_open(&f->optimizer, &f->model, &freeze, alone, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
 }
 
 static void close_all(struct fixture *f) {
@@ -95,7 +97,7 @@ static void test_nothing_to_train(void **state) {
     struct fixture f;
     struct freeze freeze = {true, true, true};
     open_model(&f, "tests/golden/model/tied", DTYPE_F32, &freeze);
-    assert_int_equal(optimizer_open(&f.optimizer, &f.model, &freeze, &err), STATUS_USAGE);
+    assert_int_equal(optimizer_open(&f.optimizer, &f.model, &freeze, alone, &err), STATUS_USAGE);
     assert_non_null(strstr(err.message, "nothing to train"));
     model_close(&f.model);
     device_close(&f.device);

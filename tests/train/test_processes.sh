@@ -15,42 +15,64 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 fail() { echo "FAILED: $*"; exit 1; }
 
-for processes in 2 3; do
-  VS2_TEST_PROCESSES=$processes mpirun -n "$processes" -x VS2_TEST_PROCESSES "$build/tests/train_test_communicator" \
-    >"$scratch/out" 2>&1 || { cat "$scratch/out"; fail "the communicator with $processes processes"; }
+for test in communicator sharing; do
+  for processes in 2 3; do
+    VS2_TEST_PROCESSES=$processes mpirun -n "$processes" -x VS2_TEST_PROCESSES "$build/tests/train_test_$test" \
+      >"$scratch/out" 2>&1 || { cat "$scratch/out"; fail "$test with $processes processes"; }
+  done
 done
 
 settings=(stage=sft model_name_or_path=tests/golden/model/tied dataset=golden dataset_dir=tests/golden/trainer
   media_dir=tests/golden/video template=qwen2_vl freeze_vision_tower=false freeze_multi_modal_projector=false
-  per_device_train_batch_size=1 learning_rate=1e-3 max_steps=8 val_size=2 eval_strategy=steps eval_steps=4
-  logging_steps=1 save_steps=4 save_dtype=f32 disable_tqdm=true)
+  per_device_train_batch_size=1 learning_rate=1e-4 max_steps=20 val_size=2 eval_strategy=steps eval_steps=10
+  logging_steps=1 save_steps=10 save_dtype=f32 disable_tqdm=true)
 run() { # PROCESSES DIR [key=value ...]
   local processes=$1 dir=$2
   shift 2
   if [ "$processes" = 1 ]; then "$build/vs2-train" "${settings[@]}" output_dir="$dir" "$@"
-  else mpirun -n "$processes" "$build/vs2-train" "${settings[@]}" output_dir="$dir" "$@"; fi
+  else mpirun -n "$processes" "$build/vs2-train" "${settings[@]}" output_dir="$dir" "$@"; fi >"$scratch/out" 2>&1 ||
+    { cat "$scratch/out"; fail "training in $dir"; }
 }
 figures() { grep -oE '"(loss|eval_loss|grad_norm|lr)": [0-9.e-]+' "$1/trainer_log.jsonl"; }
-# same DIR: it has the figures of the run in one process; sums in another order differ in the last bits of f32.
+elements() { od -An -v -w4 -t f4 "$1/model.safetensors"; }
+# same DIR: it has the figures of the run in one process, and at the end its weights; sums in another order differ in
+# the last bits of f32, and AdamW makes steps of gradients that are hardly anything else.
 same() {
-  [ "$(figures "$1" | wc -l)" = 26 ] || fail "8 steps and 2 evaluations were expected in $1"
+  [ "$(figures "$1" | wc -l)" = 62 ] || fail "20 steps and 2 evaluations were expected in $1"
   paste <(figures "$scratch/one") <(figures "$1") | awk '
     { allowed = $1 ~ /loss/ ? 1e-6 : 1e-4; off = ($2 - $4) / $2; if (off < 0) off = -off }
     $1 != $3 || off > allowed { print; bad = 1 }
     END { exit bad }' || fail "$1 has other figures than one process"
+  paste <(elements "$scratch/one") <(elements "$1") | awk '
+    $1 != $2 { off = $1 - $2; if (off < 0) off = -off; if (off > 1e-5) { print; bad = 1 } }
+    END { exit bad || NR < 50000 }' || fail "$1 has other weights than one process"
 }
 
-run 1 "$scratch/one" gradient_accumulation_steps=2 >"$scratch/out" 2>&1 || { cat "$scratch/out"; fail "one process"; }
-run 2 "$scratch/two" gradient_accumulation_steps=1 >"$scratch/out" 2>&1 || { cat "$scratch/out"; fail "two processes"; }
-[ "$(grep -c '^trained' "$scratch/out")" = 1 ] || fail "not one of the processes alone speaks"
-same "$scratch/two"
+run 1 "$scratch/one" gradient_accumulation_steps=6
+for stage in 0 1; do
+  run 2 "$scratch/two-$stage" gradient_accumulation_steps=3 zero_stage=$stage
+  [ "$(grep -c '^trained' "$scratch/out")" = 1 ] || fail "not one of the processes alone speaks"
+  same "$scratch/two-$stage"
+done
+run 3 "$scratch/three-1" gradient_accumulation_steps=2 zero_stage=1
+same "$scratch/three-1"
+run 3 "$scratch/again" gradient_accumulation_steps=2 zero_stage=1
+cmp "$scratch/three-1/model.safetensors" "$scratch/again/model.safetensors" || fail "two runs differ"
 
-# Processes and accumulation may change between a checkpoint and going on from it, as long as a step is the same.
-cp -r "$scratch/two" "$scratch/mixed"
-rm -r "$scratch/mixed/checkpoint-8"
-run 1 "$scratch/mixed" gradient_accumulation_steps=2 resume_from_checkpoint=true >"$scratch/out" 2>&1 ||
-  { cat "$scratch/out"; fail "going on in one process"; }
-same "$scratch/mixed"
+# Processes, accumulation and stage may change between a checkpoint and going on from it, as long as a step is the same.
+go_on() { # FROM PROCESSES [key=value ...]
+  local from=$1 processes=$2
+  shift 2
+  rm -rf "$scratch/mixed"
+  cp -r "$scratch/$from" "$scratch/mixed"
+  rm -r "$scratch/mixed/checkpoint-20"
+  run "$processes" "$scratch/mixed" resume_from_checkpoint=true "$@"
+  grep -q "resuming from $scratch/mixed/checkpoint-10, step 10" "$scratch/out" || fail "$from was not gone on from"
+  same "$scratch/mixed"
+}
+go_on three-1 1 gradient_accumulation_steps=6
+go_on one 2 gradient_accumulation_steps=3 zero_stage=1
+go_on two-0 3 gradient_accumulation_steps=2 zero_stage=1
 
 # Processes that were started by something that MPI does not know.
 for started in "RANK=0 WORLD_SIZE=2" "SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2"; do
@@ -61,14 +83,18 @@ for started in "RANK=0 WORLD_SIZE=2" "SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2"; do
   [ ! -e "$scratch/alone" ] || fail "trained alone with $started"
 done
 
-# A process with other settings, a video that one process cannot read, and a process that dies.
-if mpirun -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" : \
-  -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" learning_rate=2e-3 >"$scratch/out" 2>&1; then
-  fail "different settings were not noticed"
-fi
-grep -q "the settings of the processes differ: 'learning_rate' is" "$scratch/out" || { cat "$scratch/out"; fail "different settings: the error"; }
-[ "$(grep -c 'vs2-train: error' "$scratch/out")" = 1 ] || { cat "$scratch/out"; fail "the error is not told once"; }
-run 2 "$scratch/dying" max_steps=100000 >"$scratch/out" 2>&1 &
+# Processes with other settings, and a process that dies.
+refused() { # KEY=VALUE: in the second process only
+  if mpirun -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" : \
+    -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" "$1" >"$scratch/out" 2>&1; then
+    fail "different settings were not noticed: $1"
+  fi
+  grep -q "the settings of the processes differ: '${1%=*}' is" "$scratch/out" || { cat "$scratch/out"; fail "the error of $1"; }
+  [ "$(grep -c 'vs2-train: error' "$scratch/out")" = 1 ] || { cat "$scratch/out"; fail "the error is not told once"; }
+}
+refused learning_rate=2e-3
+refused zero_stage=1
+mpirun -n 2 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/dying" max_steps=100000 zero_stage=1 >"$scratch/out" 2>&1 &
 while [ ! -s "$scratch/dying/trainer_log.jsonl" ]; do sleep 0.05; done
 kill -9 "$(pgrep -n -f "output_dir=$scratch/dying")"
 if wait $!; then fail "a process that was killed went unnoticed"; fi

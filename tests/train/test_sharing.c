@@ -1,0 +1,170 @@
+/* A model's state shared by processes. Run alone here; test_processes.sh runs it by mpirun with several. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tensor/ops.h"
+#include "train/optimizer.h"
+
+static struct error err;
+static struct communicator *all;
+static int rank, size;
+static const struct optimizer_settings settings = {
+    .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.1, .max_grad_norm = 1};
+
+static int meet(void **state) {
+    (void)state;
+    if (communicator_open(&all, &err) != STATUS_OK) return -1;
+    rank = communicator_rank(all);
+    size = communicator_size(all);
+    const char *wanted = getenv("VS2_TEST_PROCESSES");
+    return size == (wanted ? atoi(wanted) : 1) ? 0 : -1;
+}
+
+static int part(void **state) {
+    (void)state;
+    communicator_close(all, STATUS_OK);
+    return 0;
+}
+
+struct fixture {
+    struct device device;
+    struct model model;
+    struct optimizer optimizer;
+};
+
+static void open_all(struct fixture *f, const char *name, enum dtype compute, int stage) {
+    const struct freeze freeze = {0};
+    const struct optimizer_sharing sharing = {all, stage};
+    assert_int_equal(device_open("cpu", &f->device, &err), STATUS_OK);
+    if (optimizer_open_model(name, &f->device, compute, &freeze, &f->model, &err) != STATUS_OK ||
+        optimizer_open(&f->optimizer, &f->model, &freeze, sharing, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
+}
+
+static void close_all(struct fixture *f) {
+    optimizer_close(&f->optimizer);
+    model_close(&f->model);
+    device_close(&f->device);
+}
+
+/* What process r adds to element i of the gradient of parameter p in step s. */
+static float gradient_of(int r, size_t p, int64_t i, int s) {
+    return sinf((float)(i % 101) + (float)p * 0.7f + (float)r * 0.3f + (float)s) * 1e-2f;
+}
+
+/* This process's gradients; `bad`: one of them is no number. */
+static void write_gradients(struct fixture *f, int step, bool bad) {
+    for (size_t p = 0; p < f->optimizer.count; p++) {
+        struct tensor gradient = f->optimizer.trained[p].gradient;
+        int64_t elements = gradient.rows * gradient.cols;
+        float *values = malloc((size_t)elements * sizeof *values);
+        assert_non_null(values);
+        for (int64_t i = 0; i < elements; i++) values[i] = gradient_of(rank, p, i, step);
+        if (bad && p == 3) values[elements - 1] = NAN;
+        device_write(&f->device, gradient, values);
+        free(values);
+    }
+}
+
+static double take_step(struct fixture *f, int step, double norm) {
+    double own;
+    write_gradients(f, step, false);
+    assert_int_equal(optimizer_reduce(&f->optimizer, &err), STATUS_OK);
+    assert_int_equal(optimizer_norm(&f->optimizer, 1.0 / size, &own, &err), STATUS_OK);
+    optimizer_step(&f->optimizer, &settings, 1e-2, 1.0 / size, norm > 0 ? norm : own);
+    return own;
+}
+
+/* The bits of what the model computes with. */
+static void assert_same_model(struct fixture *a, struct fixture *b) {
+    for (size_t p = 0; p < a->optimizer.parameter_count; p++) {
+        const struct parameter *parameter = &a->optimizer.parameters[p];
+        struct tensor x = *parameter_tensor(&a->model, parameter),
+                      y = *parameter_tensor(&b->model, parameter);
+        size_t bytes = (size_t)(x.rows * x.cols) * dtype_size(x.dtype);
+        char *ours = malloc(bytes), *theirs = malloc(bytes);
+        assert_true(x.dtype == y.dtype && ours && theirs);
+        assert_int_equal(device_read(&a->device, ours, x, &err), STATUS_OK);
+        assert_int_equal(device_read(&b->device, theirs, y, &err), STATUS_OK);
+        if (memcmp(ours, theirs, bytes) != 0) fail_msg("%s", parameter->name);
+        free(ours);
+        free(theirs);
+    }
+}
+
+/* Steps of shared states are those of whole ones, to the bit, but for the order in which the norm is summed.
+ */
+static void test_steps(void **state) {
+    (void)state;
+    static const char *const models[] = {"tests/golden/model/tied", "tests/golden/model/untied"};
+    static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    for (int test = 0; test < 4; test++) {
+        struct fixture whole, shared;
+        open_all(&whole, models[test / 2], types[test % 2], 0);
+        open_all(&shared, models[test / 2], types[test % 2], 1);
+        assert_int_equal(shared.optimizer.stage, size > 1 ? 1 : 0);
+        assert_true(shared.optimizer.elements == whole.optimizer.elements);
+        for (int step = 0; step < 3; step++) {
+            double norm = take_step(&whole, step, 0), other = take_step(&shared, step, norm);
+            assert_true(fabs(other / norm - 1) < 1e-6);
+        }
+        optimizer_refresh(&shared.optimizer);
+        assert_same_model(&whole, &shared);
+        close_all(&shared);
+        close_all(&whole);
+    }
+}
+
+/* Shares of the parameters add up to all of them, and gradients are zero after a step. */
+static void test_shares(void **state) {
+    (void)state;
+    struct fixture f;
+    open_all(&f, "tests/golden/model/untied", DTYPE_BF16, 1);
+    double kept = 0, norm;
+    for (size_t p = 0; p < f.optimizer.count; p++) {
+        const struct trained_parameter *trained = &f.optimizer.trained[p];
+        kept += (double)trained->shard.count;
+        for (int t = 0; t < OPTIMIZER_PARTS; t++)
+            assert_true(trained->parts[t].rows * trained->parts[t].cols == trained->shard.count);
+    }
+    assert_true(size == 1 || kept < 0.8 * (double)f.optimizer.elements);
+    assert_int_equal(communicator_sum_values(all, &kept, 1, &err), STATUS_OK);
+    assert_true(kept == (double)f.optimizer.elements);
+    take_step(&f, 0, 0);
+    assert_int_equal(optimizer_reduce(&f.optimizer, &err), STATUS_OK);
+    assert_int_equal(optimizer_norm(&f.optimizer, 1, &norm, &err), STATUS_OK);
+    assert_true(norm == 0);
+    close_all(&f);
+}
+
+/* What is no number in one process makes the norm one that is none in all. */
+static void test_not_a_number(void **state) {
+    (void)state;
+    for (int stage = 0; stage <= 1; stage++) {
+        struct fixture f;
+        double norm;
+        open_all(&f, "tests/golden/model/tied", DTYPE_F32, stage);
+        write_gradients(&f, 0, rank == size - 1);
+        assert_int_equal(optimizer_reduce(&f.optimizer, &err), STATUS_OK);
+        assert_int_equal(optimizer_norm(&f.optimizer, 1, &norm, &err), STATUS_OK);
+        assert_true(isnan(norm));
+        optimizer_clear(&f.optimizer);
+        assert_int_equal(optimizer_norm(&f.optimizer, 1, &norm, &err), STATUS_OK);
+        assert_true(norm == 0);
+        close_all(&f);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_not_a_number),
+    };
+    return cmocka_run_group_tests(tests, meet, part);
+}

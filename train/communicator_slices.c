@@ -1,0 +1,233 @@
+/* Tensors that lie in slices: sums of them, wholes of them, and any run of their elements. */
+#include <assert.h>
+
+#include "base/memory.h"
+#include "train/communicator_parts.h"
+#include "train/transport.h"
+
+/* ---- Shards ------------------------------------------------------------------------------------------ */
+
+/* Parts of a vector begin at multiples of this many elements, so that they lie as well as the whole does. */
+enum { VECTOR_UNIT = 16 };
+
+/* Part `rank` of `units` that all processes share: the first ones have one more where they do not divide. */
+static struct shard divide(int64_t units, int64_t size, int64_t rank) {
+    int64_t each = units / size, more = units % size;
+    return (struct shard){.first = each * rank + (rank < more ? rank : more),
+                          .count = each + (rank < more ? 1 : 0)};
+}
+
+struct shard communicator_shard(const struct communicator *communicator, int64_t rows, int64_t cols,
+                                int rank) {
+    const int64_t size = communicator_size(communicator);
+    if (size == 1) return (struct shard){0, rows * cols};
+    int64_t unit = rows > 1 ? cols : VECTOR_UNIT, elements = rows * cols;
+    struct shard shard = divide((elements + unit - 1) / unit, size, rank);
+    int64_t end = (shard.first + shard.count) * unit;
+    shard.first = shard.first * unit < elements ? shard.first * unit : elements;
+    shard.count = (end < elements ? end : elements) - shard.first;
+    return shard;
+}
+
+struct tensor shard_view(struct tensor whole, struct shard shard) {
+    if (whole.rows > 1) return tensor_rows(whole, shard.first / whole.cols, shard.count / whole.cols);
+    struct tensor view = tensor_cols(whole, shard.first, shard.count);
+    view.stride = shard.count;
+    return view;
+}
+
+struct shard shard_common(struct shard a, struct shard b) {
+    int64_t first = a.first > b.first ? a.first : b.first;
+    int64_t end = a.first + a.count < b.first + b.count ? a.first + a.count : b.first + b.count;
+    return (struct shard){first, end > first ? end - first : 0};
+}
+
+/* ---- Buckets: what is exchanged at once -------------------------------------------------------------- */
+
+/* A part of one tensor: of each process's shard, what it has of the elements from `first` on, `count` of them
+ * at most: so many has the first process. */
+struct piece {
+    const struct sliced *of;
+    int64_t first, count;
+    size_t offset; /* in each process's part of the bucket, in bytes */
+};
+
+struct bucket {
+    struct piece pieces[BUCKET_PIECES];
+    size_t count, bytes; /* bytes: of each process */
+};
+
+/* How far a list of tensors is done. */
+struct cursor {
+    const struct sliced *list;
+    size_t count;
+    int64_t done; /* of the first process's shard of the first tensor */
+};
+
+/* Fills a bucket from where the last one ended; false: there is nothing left. */
+static bool fill_bucket(const struct communicator *c, struct cursor *cursor, struct bucket *bucket) {
+    bucket->count = bucket->bytes = 0;
+    while (cursor->count > 0 && bucket->count < BUCKET_PIECES) {
+        const struct tensor *whole = &cursor->list->whole;
+        int64_t size = (int64_t)dtype_size(whole->dtype),
+                room = (BUCKET_BYTES - (int64_t)bucket->bytes) / size;
+        int64_t left = communicator_shard(c, whole->rows, whole->cols, 0).count - cursor->done;
+        int64_t count = left < room ? left : room;
+        if (room == 0) break;
+        bucket->pieces[bucket->count++] = (struct piece){cursor->list, cursor->done, count, bucket->bytes};
+        bucket->bytes += (size_t)(count * size);
+        cursor->done += count;
+        if (count < left) break;
+        cursor->list++;
+        cursor->count--;
+        cursor->done = 0;
+    }
+    return bucket->count > 0;
+}
+
+/* The elements of a piece that a process has. */
+static struct shard piece_of(const struct communicator *c, const struct piece *piece, int rank) {
+    const struct tensor *whole = &piece->of->whole;
+    struct shard shard = communicator_shard(c, whole->rows, whole->cols, rank);
+    return shard_common(shard, (struct shard){shard.first + piece->first, piece->count});
+}
+
+/* `count` elements of a tensor from `first` on, as one row. */
+static struct tensor elements_of(struct tensor x, int64_t first, int64_t count) {
+    return tensor_cols(tensor_reshape(x, 1, x.rows * x.cols), first, count);
+}
+
+/* This process's elements of a piece, in its slice; no columns: it has none. */
+static struct tensor own_elements(const struct communicator *c, const struct piece *piece) {
+    struct shard own = piece_of(c, piece, c->rank);
+    return elements_of(piece->of->slice, own.count > 0 ? piece->first : 0, own.count);
+}
+
+static enum status make_room(struct communicator *c, struct error *err) {
+    const char *what = "an exchange between processes";
+    if (!c->sent) c->sent = memory_new((size_t)c->size, BUCKET_BYTES, what, err);
+    if (!c->sent) return STATUS_FAILED;
+    if (!c->received) c->received = memory_new((size_t)c->size, BUCKET_BYTES, what, err);
+    return c->received ? STATUS_OK : STATUS_FAILED;
+}
+
+/* In `received`: the processes' values of this process's part of the bucket, added up in the order of the
+ * ranks. */
+static enum status sum_bucket(struct communicator *c, struct device *device, const struct bucket *bucket,
+                              struct error *err) {
+    for (int r = 0; r < c->size; r++)
+        for (size_t i = 0; i < bucket->count; i++) {
+            const struct piece *piece = &bucket->pieces[i];
+            struct shard shard = piece_of(c, piece, r);
+            char *to = (char *)c->sent + (size_t)r * bucket->bytes + piece->offset;
+            if (shard.count > 0 &&
+                device_read(device, to, elements_of(piece->of->whole, shard.first, shard.count), err) !=
+                    STATUS_OK)
+                return STATUS_FAILED;
+        }
+    if (transport_exchange(c->received, c->sent, bucket->bytes, err) != STATUS_OK) return STATUS_FAILED;
+    const size_t count = bucket->bytes / sizeof(float);
+    for (size_t r = 1; r < (size_t)c->size; r++)
+        for (size_t i = 0; i < count; i++) c->received[i] += c->received[r * count + i];
+    return STATUS_OK;
+}
+
+/* Puts the sums into the slices. */
+static enum status keep_bucket(struct communicator *c, struct device *device, const struct bucket *bucket,
+                               bool add, struct error *err) {
+    for (size_t i = 0; i < bucket->count; i++) {
+        const struct piece *piece = &bucket->pieces[i];
+        float *sums = c->received + piece->offset / sizeof(float);
+        struct tensor to = own_elements(c, piece);
+        if (to.cols == 0) continue;
+        if (add && device_read(device, c->sent, to, err) != STATUS_OK) return STATUS_FAILED;
+        for (int64_t e = 0; add && e < to.cols; e++) sums[e] += c->sent[e];
+        device_write(device, to, sums);
+    }
+    return STATUS_OK;
+}
+
+enum status communicator_reduce(struct communicator *communicator, struct device *device,
+                                const struct sliced *list, size_t count, bool add, struct error *err) {
+    struct cursor cursor = {list, count, 0};
+    struct bucket bucket;
+    assert(communicator_size(communicator) > 1);
+    enum status status = make_room(communicator, err);
+    while (status == STATUS_OK && fill_bucket(communicator, &cursor, &bucket)) {
+        status = sum_bucket(communicator, device, &bucket, err);
+        if (status == STATUS_OK) status = keep_bucket(communicator, device, &bucket, add, err);
+    }
+    return status;
+}
+
+static enum status gather_bucket(struct communicator *c, struct device *device, const struct bucket *bucket,
+                                 struct error *err) {
+    for (size_t i = 0; i < bucket->count; i++) {
+        const struct piece *piece = &bucket->pieces[i];
+        struct tensor own = own_elements(c, piece);
+        if (own.cols > 0 && device_read(device, (char *)c->received + piece->offset, own, err) != STATUS_OK)
+            return STATUS_FAILED;
+    }
+    if (transport_gather(c->sent, c->received, bucket->bytes, err) != STATUS_OK) return STATUS_FAILED;
+    for (int r = 0; r < c->size; r++)
+        for (size_t i = 0; i < bucket->count; i++) {
+            const struct piece *piece = &bucket->pieces[i];
+            struct shard shard = piece_of(c, piece, r);
+            if (shard.count > 0)
+                device_write(device, elements_of(piece->of->whole, shard.first, shard.count),
+                             (char *)c->sent + (size_t)r * bucket->bytes + piece->offset);
+        }
+    return STATUS_OK;
+}
+
+enum status communicator_gather(struct communicator *communicator, struct device *device,
+                                const struct sliced *list, size_t count, struct error *err) {
+    struct cursor cursor = {list, count, 0};
+    struct bucket bucket;
+    assert(communicator_size(communicator) > 1);
+    enum status status = make_room(communicator, err);
+    while (status == STATUS_OK && fill_bucket(communicator, &cursor, &bucket))
+        status = gather_bucket(communicator, device, &bucket, err);
+    return status;
+}
+
+/* ---- Collecting -------------------------------------------------------------------------------------- */
+
+/* A part of what is collected, that fits the room. */
+static enum status collect_part(struct communicator *c, struct device *device, int64_t rows, int64_t cols,
+                                struct tensor slice, struct shard wanted, float *elements,
+                                struct error *err) {
+    struct shard shard = communicator_shard(c, rows, cols, c->rank), own = shard_common(shard, wanted);
+    float *room = c->rank == 0 ? elements + (own.first - wanted.first) : c->sent;
+    enum status status = STATUS_OK, sent;
+    if (own.count > 0)
+        status = device_read(device, room, elements_of(slice, own.first - shard.first, own.count), err);
+    if (c->rank > 0 && own.count > 0) { /* process 0 waits for it, whatever it is worth */
+        sent = transport_send(0, room, (size_t)own.count * sizeof *room, err);
+        if (sent != STATUS_OK) status = sent;
+    }
+    for (int r = 1; c->rank == 0 && status == STATUS_OK && r < c->size; r++) {
+        struct shard part = shard_common(communicator_shard(c, rows, cols, r), wanted);
+        if (part.count > 0)
+            status = transport_receive(r, elements + (part.first - wanted.first),
+                                       (size_t)part.count * sizeof *elements, err);
+    }
+    return status;
+}
+
+enum status communicator_collect(struct communicator *communicator, struct device *device, int64_t rows,
+                                 int64_t cols, struct tensor slice, struct shard wanted, float *elements,
+                                 struct error *err) {
+    assert(communicator_size(communicator) > 1);
+    const int64_t most = BUCKET_BYTES / sizeof(float);
+    enum status status = make_room(communicator, err);
+    for (int64_t done = 0; done < wanted.count; done += most) {
+        int64_t left = wanted.count - done;
+        const struct shard piece = {wanted.first + done, left < most ? left : most};
+        status = communicator_agree(communicator, status, err);
+        if (status != STATUS_OK) return status;
+        status = collect_part(communicator, device, rows, cols, slice, piece,
+                              elements ? elements + done : NULL, err);
+    }
+    return communicator_agree(communicator, status, err);
+}
