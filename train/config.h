@@ -169,7 +169,8 @@ struct train_config {
     bool save_only_model;
     int eval_strategy; /* enum train_strategy; TRAIN_NEVER when there is nothing to evaluate on */
     double eval_steps;
-    bool do_eval;                                   /* evaluate at the end, too */
+    bool eval_on_start;                             /* evaluate before the first step, too */
+    bool do_eval;                                   /* and at the end */
     char *eval_benchmark, *eval_data, *eval_videos; /* a name of eval/benchmark.h, its file, and the folder of
                                                        its videos; all NULL: none is run */
     int64_t eval_limit, eval_max_new_tokens; /* its first videos, 0: all; tokens of an answer at most */

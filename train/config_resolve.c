@@ -273,6 +273,7 @@ static enum status resolve_reports(struct config_reader *reader, struct config_v
 static const char *evaluation_key(const struct config_reader *reader, const struct train_config *config) {
     if (config->eval_strategy != TRAIN_NEVER)
         return config_setting_find(reader, "eval_strategy") ? "eval_strategy" : "eval_steps";
+    if (config->eval_on_start) return "eval_on_start";
     return config->do_eval ? "do_eval" : NULL;
 }
 

@@ -126,9 +126,12 @@ static enum status after_step(struct train_run *run, const struct run_step *step
 
 static enum status take_steps(struct train_run *run, const sigset_t *before, bool *stopped,
                               struct error *err) {
-    while (run->position.step < run->total_steps) {
+    enum status status = STATUS_OK;
+    if (run->position.step == 0 && run->evaluates && run->config->eval_on_start)
+        status = run_agree(run, run_evaluate(run, err), err);
+    while (status == STATUS_OK && run->position.step < run->total_steps) {
         struct run_step step;
-        enum status status = run_take_step(run, &step, err);
+        status = run_take_step(run, &step, err);
         if (status != STATUS_OK) return status;
         *stopped = stop_asked(before);
         status = run_join_stop(run, stopped, err);
@@ -136,7 +139,7 @@ static enum status take_steps(struct train_run *run, const sigset_t *before, boo
         status = after_step(run, &step, *stopped, err);
         if (status != STATUS_OK || *stopped) return status;
     }
-    return STATUS_OK;
+    return status;
 }
 
 /* ---- The end ----------------------------------------------------------------------------------------- */

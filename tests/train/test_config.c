@@ -213,6 +213,7 @@ static void test_contradictions(void **state) {
         {"eval_videos=x", "'eval_videos': eval_benchmark is missing"},
         {"eval_benchmark=videophy3 eval_data=x eval_videos=y",
          "'eval_benchmark': no benchmark 'videophy3' (did you mean 'videophy2'?)"},
+        {"eval_on_start=true", "'eval_on_start': there is nothing to evaluate on"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct train_config config;

@@ -10,7 +10,7 @@ fail() { echo "FAILED: $*"; exit 1; }
 settings=(stage=sft model_name_or_path=tests/golden/model/tied dataset=golden dataset_dir=tests/golden/trainer
   media_dir=tests/golden/video template=qwen2_vl freeze_vision_tower=false freeze_multi_modal_projector=false
   gradient_accumulation_steps=2 learning_rate=1e-3 max_steps=24 bf16=true save_dtype=bf16 val_size=0.2
-  eval_strategy=steps eval_steps=6 logging_steps=1 save_steps=3 save_total_limit=2 disable_tqdm=true)
+  eval_strategy=steps eval_steps=6 eval_on_start=true logging_steps=1 save_steps=3 save_total_limit=2 disable_tqdm=true)
 
 # run DIR [key=value ...]
 run() { local dir=$1; shift; "$train" "${settings[@]}" output_dir="$dir" "$@"; }
@@ -27,6 +27,7 @@ same_run() { # DIR: the run in it is the unbroken one
 
 run "$scratch/whole" >/dev/null 2>&1 || fail "the unbroken run"
 [ "$(figures "$scratch/whole" | grep -c '"loss"')" = 24 ] || fail "24 lines of loss were expected"
+[ "$(figures "$scratch/whole" | grep -n '"eval_loss"' | cut -d: -f1 | tr '\n' ' ')" = "1 8 15 22 29 " ] || fail "evaluations: at the start and every 6 steps"
 [ "$(cd "$scratch/whole" && echo checkpoint-*)" = "checkpoint-21 checkpoint-24" ] || fail "save_total_limit"
 
 # SIGKILL at random times, while starting, computing and writing.
