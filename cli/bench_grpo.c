@@ -162,6 +162,9 @@ struct bench {
     struct rollout_prompt *prompts; /* [prompt_count]: a row each, or without sharing one a completion */
     int64_t prompt_count;
     struct rollout_completions drawn; /* of the step that runs */
+    float *differences;               /* [difference_count]: of its tokens' log-probabilities, between rollout
+                                         and training */
+    int64_t difference_count;
     double load_seconds, video_seconds;
     struct seconds seconds;
     size_t peak_memory; /* before the machine's peak is measured */
@@ -252,6 +255,10 @@ static enum status load(struct bench *bench, struct error *err) {
     if (!status) status = read_items(bench, err);
     if (!status) status = make_prompts(bench, err);
     if (status) return status;
+    bench->difference_count = (int64_t)bench->rows.count * settings->samples * settings->new_tokens;
+    bench->differences =
+        memory_new((size_t)bench->difference_count, sizeof *bench->differences, "log-probabilities", err);
+    if (!bench->differences) return STATUS_FAILED;
     const struct rollout_settings rollout = {
         .model = &bench->model,
         .temperature = 1,
@@ -283,7 +290,9 @@ struct row {
     struct pass_completion *completions; /* [samples] */
     struct loss_sequence *sequences;     /* [samples] */
     struct pass_group group;
-    float *reference; /* [values] */
+    const struct rollout_completion *drawn; /* [samples] */
+    float *reference;                       /* [values] */
+    float *differences;                     /* [values], as in struct bench */
     int64_t values;
 };
 
@@ -298,7 +307,9 @@ static enum status row_make(struct bench *bench, int64_t number, struct row *row
     int64_t samples = bench->settings->samples;
     const struct rollout_completion *drawn = bench->drawn.items + number * samples;
     const struct bench_item *item = &bench->items[number];
-    *row = (struct row){.bench = bench};
+    *row = (struct row){.bench = bench,
+                        .drawn = drawn,
+                        .differences = bench->differences + number * samples * bench->settings->new_tokens};
     if (!(row->completions = memory_new((size_t)samples, sizeof *row->completions, "completions", err)) ||
         !(row->sequences = memory_new((size_t)samples, sizeof *row->sequences, "completions", err)))
         return STATUS_FAILED;
@@ -342,6 +353,9 @@ static enum status derive(void *context, const float *logprob, const float *entr
         row->sequences[s].d_logprob = d_logprob + at;
     }
     loss_compute(&settings, &counts, row->sequences, samples, &sums);
+    for (int64_t s = 0, at = 0; s < samples; at += row->sequences[s++].count)
+        for (int64_t t = 0; t < row->sequences[s].count; t++)
+            row->differences[at + t] = fabsf(logprob[at + t] - row->drawn[s].logprobs[t]);
     return STATUS_OK;
 }
 
@@ -435,6 +449,23 @@ static void print_seconds(const struct bench *bench, const struct counters *from
     printf("}, ");
 }
 
+static int compare_floats(const void *left, const void *right) {
+    const float *a = left, *b = right;
+    return (*a > *b) - (*a < *b);
+}
+
+/* How far the rollout's log-probabilities of the last step's tokens lie from training's. */
+static void print_differences(struct bench *bench) {
+    int64_t count = bench->difference_count;
+    double sum = 0;
+    qsort(bench->differences, (size_t)count, sizeof *bench->differences, compare_floats);
+    for (int64_t i = 0; i < count; i++) sum += (double)bench->differences[i];
+    printf("\"logprob_difference\": {\"mean\": %.3g, \"median\": %.3g, \"percentile_99\": %.3g, \"max\": "
+           "%.3g}, ",
+           sum / (double)count, (double)bench->differences[count / 2],
+           (double)bench->differences[count * 99 / 100], (double)bench->differences[count - 1]);
+}
+
 static void print(struct bench *bench, const struct counters *from) {
     const struct settings *settings = bench->settings;
     struct counters to = count(bench);
@@ -453,6 +484,7 @@ static void print(struct bench *bench, const struct counters *from) {
            bench->optimizer.elements, (double)(to.policy.tokens - from->policy.tokens) / steps,
            (s->rollout + learned) / steps);
     print_seconds(bench, from, &to);
+    print_differences(bench);
     printf("\"rollout_tokens_per_second\": %.3f, \"learn_tokens_per_second\": %.3f, "
            "\"decode_bytes_per_second\": "
            "%.4g, \"learn_flops\": %.4g, \"learn_flops_per_second\": %.4g, "
@@ -493,6 +525,7 @@ static void close_bench(struct bench *bench) {
     for (size_t i = 0; bench->items && i < bench->rows.count; i++) bench_item_free(&bench->items[i]);
     free(bench->items);
     free(bench->prompts);
+    free(bench->differences);
     bench_rows_free(&bench->rows);
     tokenizer_free(bench->tokenizer);
     if (bench->optimizer.model) optimizer_close(&bench->optimizer);

@@ -34,7 +34,7 @@ grpo=("$build/vs2-bench" grpo --model "$folder/model" --data "$folder/rows.json"
 # Two prompts of 200 tokens, and 3 completions each of 5 tokens, the last of which only is a target.
 holds '"rows": 2' '"num_generations": 3' '"completion_tokens": 5' '"prompt_tokens": 200' '"sharing": true' \
   '"policy_tokens": 424' '"dtype": "f32"' '"decode": ' '"reference_head": ' '"policy_vision_backward": ' \
-  '"optimizer": ' '"rollout_tokens_per_second": ' '"peak_memory_bytes": '
+  '"optimizer": ' '"logprob_difference": {"mean": ' '"rollout_tokens_per_second": ' '"peak_memory_bytes": '
 "${grpo[@]}" --prompt-tokens 200 --no-sharing --freeze-vision --beta 0 >"$folder/out"
 holds '"sharing": false' '"policy_tokens": 1224' '"reference_head": 0.000000' '"policy_vision_backward": 0.000000'
 
