@@ -83,7 +83,7 @@ static void assert_failure(const char *command, double limit, const char *cause)
     assert_int_equal(run(command, limit, values, &notes, &err), STATUS_FAILED);
     snprintf(wanted, sizeof wanted, "reward program '%.200s': %s", command, cause);
     assert_string_equal(err.message, wanted);
-    strcat(wanted, "; it is tried once more\n");
+    snprintf(wanted, sizeof wanted, "%s; it is tried once more\n", err.message);
     assert_string_equal(notes.data, wanted);
     text_free(&notes);
 }
