@@ -178,7 +178,7 @@ static enum status learn(struct grpo *grpo, const struct grpo_position *at, stru
     }
     *sums = learning.sums;
     learning_free(&learning);
-    status = run_agree(&grpo->run, status, err);
+    status = run_end_passes(&grpo->run, true, status, err);
     if (status == STATUS_OK) status = grpo_join_sums(grpo, sums, err);
     if (status == STATUS_OK) status = grpo_join_logprob_sums(grpo, at, err);
     return status;

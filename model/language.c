@@ -80,12 +80,15 @@ void language_forward(const struct model *model, struct arena *arena, struct ten
     run.normed = arena_tensor(arena, model->compute, pass->count, config->hidden);
     struct block_call all = language_call(model, arena, pass);
     make_rope(model, &run, pass);
+    model_enter(model, UNIT_EMBEDDING, 0);
     embed(model, &run, pass);
     for (int64_t i = 0; i < config->layers; i++) {
+        model_enter(model, UNIT_LAYER, i);
         struct block block = language_block(&model->language.layers[i]);
         struct block_call call = language_layer_call(model, &all, pass, i);
         block_forward(&run, &block, &call);
     }
+    model_enter(model, UNIT_NORM, 0);
     block_finish(&run, states, model->language.norm);
     if (pass->tape) convert(model->device, pass->tape->output, run.residual);
     arena_release(arena, mark);

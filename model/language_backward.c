@@ -115,19 +115,24 @@ void language_backward(const struct model *model, const struct model *gradients,
     struct block_call all = language_call(model, arena, pass);
     struct tensor d_before = {0};
     if (pass->wanted) d_before = arena_tensor(arena, model->stream, pass->count, model->config.hidden);
+    model_enter(model, UNIT_NORM, 0);
     struct tensor d_stream = final_norm_backward(model, gradients, arena, d_states, tape->output);
+    model_leave(gradients, UNIT_NORM, 0);
     bool ends = d_features.data || gradients->language.embedding.data;
     int64_t frozen = language_frozen_layers(gradients, d_features.data != NULL);
     for (int64_t i = model->config.layers - 1; i >= frozen; i--) {
+        model_enter(model, UNIT_LAYER, i);
         struct block block = language_block(&model->language.layers[i]);
         struct block gradient = language_block(&gradients->language.layers[i]);
         struct block_call call = language_layer_call(model, &all, pass, i);
         block_backward(&run, &block, &gradient, &call, &d_stream, d_before, ends || i > frozen);
+        model_leave(gradients, UNIT_LAYER, i);
     }
     if (d_features.data)
         gather_rows(model->device, d_features, d_stream,
                     arena_upload(arena, DTYPE_I32, 1, pass->features.rows, pass->feature_rows));
     if (gradients->language.embedding.data)
         embedding_backward(model, gradients->language.embedding, arena, d_stream, pass);
+    model_leave(gradients, UNIT_EMBEDDING, 0);
     arena_release(arena, mark);
 }

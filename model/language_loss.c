@@ -25,6 +25,7 @@ void language_logprob(const struct model *model, struct arena *arena, struct ten
                       struct tensor target, struct tensor logprob, struct tensor log_sum,
                       struct tensor entropy, float scale) {
     int64_t vocab = model->config.vocab;
+    model_enter(model, UNIT_HEAD, 0);
     int64_t rows = part_rows(states.rows, LOGIT_BYTES, vocab * (int64_t)dtype_size(model->compute));
     for (int64_t first = 0; first < states.rows; first += rows) {
         int64_t count = states.rows - first < rows ? states.rows - first : rows;
@@ -78,8 +79,10 @@ void language_loss(const struct model *model, const struct model *gradients, str
     struct tensor d_head =
         model->config.tied_embeddings ? gradients->language.embedding : gradients->language.head;
     int64_t rows = part_rows(loss->states.rows, LOSS_BYTES, logit_row_bytes(model));
+    model_enter(model, UNIT_HEAD, 0);
     for (int64_t first = 0; first < loss->states.rows; first += rows) {
         int64_t count = loss->states.rows - first < rows ? loss->states.rows - first : rows;
         loss_part(model, d_head, arena, loss, first, count);
     }
+    model_leave(gradients, UNIT_HEAD, 0);
 }

@@ -111,21 +111,26 @@ static const struct pattern language_layer[] = {
     {"mlp.down_proj.weight", PARAMETER_MATRIX, SIZE_HIDDEN, SIZE_INTERMEDIATE, IN_LAYER(down)},
 };
 
-/* The head comes last: it is left out when tied. */
-static const struct pattern language_end[] = {
+static const struct pattern language_norm[] = {
     {"model.language_model.norm.weight", PARAMETER_NORM, SIZE_ONE, SIZE_HIDDEN, IN_MODEL(language.norm)},
+};
+
+/* Left out when tied. */
+static const struct pattern language_head[] = {
     {"lm_head.weight", PARAMETER_MATRIX, SIZE_VOCAB, SIZE_HIDDEN, IN_MODEL(language.head)},
 };
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
 static struct parameter make_parameter(const struct model_config *config, const struct pattern *pattern,
-                                       const char *prefix, enum owner owner, int64_t layer) {
+                                       const char *prefix, enum owner owner, enum model_unit unit,
+                                       int64_t layer) {
     const struct vision_config *vision = &config->vision;
     struct parameter p = {
         .kind = pattern->kind,
         .rows = size_of(config, pattern->rows),
         .cols = size_of(config, pattern->cols),
+        .unit = unit,
         .owner = owner,
         .layer = layer,
         .offset = pattern->offset,
@@ -157,15 +162,18 @@ struct parameter *parameters_list(const struct model_config *config, size_t *cou
         size_t length;
         const char *prefix; /* NULL: the names are whole */
         enum owner owner;
+        enum model_unit unit;
         int64_t repeats;
     } groups[] = {
-        {vision_start, LENGTH(vision_start), NULL, OWNER_MODEL, 1},
-        {vision_block, LENGTH(vision_block), "model.visual.blocks", OWNER_VISION_BLOCK, config->vision.depth},
-        {vision_end, LENGTH(vision_end), NULL, OWNER_MODEL, 1},
-        {language_start, LENGTH(language_start), NULL, OWNER_MODEL, 1},
+        {vision_start, LENGTH(vision_start), NULL, OWNER_MODEL, UNIT_PATCH_EMBED, 1},
+        {vision_block, LENGTH(vision_block), "model.visual.blocks", OWNER_VISION_BLOCK, UNIT_VISION_BLOCK,
+         config->vision.depth},
+        {vision_end, LENGTH(vision_end), NULL, OWNER_MODEL, UNIT_MERGER, 1},
+        {language_start, LENGTH(language_start), NULL, OWNER_MODEL, UNIT_EMBEDDING, 1},
         {language_layer, LENGTH(language_layer), "model.language_model.layers", OWNER_LANGUAGE_LAYER,
-         config->layers},
-        {language_end, LENGTH(language_end) - config->tied_embeddings, NULL, OWNER_MODEL, 1},
+         UNIT_LAYER, config->layers},
+        {language_norm, LENGTH(language_norm), NULL, OWNER_MODEL, UNIT_NORM, 1},
+        {language_head, LENGTH(language_head), NULL, OWNER_MODEL, UNIT_HEAD, !config->tied_embeddings},
     };
     *count = 0;
     for (size_t g = 0; g < LENGTH(groups); g++) *count += groups[g].length * (size_t)groups[g].repeats;
@@ -176,8 +184,8 @@ struct parameter *parameters_list(const struct model_config *config, size_t *cou
     for (size_t g = 0; g < LENGTH(groups); g++)
         for (int64_t layer = 0; layer < groups[g].repeats; layer++)
             for (size_t i = 0; i < groups[g].length; i++)
-                *next++ =
-                    make_parameter(config, &groups[g].patterns[i], groups[g].prefix, groups[g].owner, layer);
+                *next++ = make_parameter(config, &groups[g].patterns[i], groups[g].prefix, groups[g].owner,
+                                         groups[g].unit, layer);
     return list;
 }
 

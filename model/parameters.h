@@ -26,9 +26,10 @@ struct parameter {
     int64_t rows, cols; /* as the model uses it; rows is 1 for vectors */
     int rank;           /* as files store it */
     int64_t shape[PARAMETER_MAX_RANK];
-    int owner;     /* the struct that `offset` counts in */
-    int64_t layer; /* vision block or language layer, where the owner is one */
-    size_t offset; /* of its struct tensor */
+    enum model_unit unit; /* that it belongs to; its number is `layer` */
+    int owner;            /* the struct that `offset` counts in */
+    int64_t layer;        /* vision block or language layer, where the owner is one */
+    size_t offset;        /* of its struct tensor */
 };
 
 /* All parameters, in the order of computation; lm_head.weight is among them unless the embeddings are tied.

@@ -85,14 +85,17 @@ void vision_forward_keep(const struct model *model, struct arena *arena, struct 
     pass.update = arena_tensor(arena, model->compute, plan->patches, config->hidden);
     make_rope(&pass, plan, tape);
     struct arena_mark before = arena_mark(arena);
+    model_enter(model, UNIT_PATCH_EMBED, 0);
     linear_forward(model->device, pass.residual, vision_order_patches(model, arena, patches, plan),
                    model->vision.patch_embed, (struct tensor){0});
     arena_release(arena, before);
     for (int64_t i = 0; i < config->depth; i++) {
+        model_enter(model, UNIT_VISION_BLOCK, i);
         struct block block = vision_block(&model->vision.blocks[i]);
         struct block_call call = vision_call(model, plan, tape, i);
         block_forward(&pass, &block, &call);
     }
+    model_enter(model, UNIT_MERGER, 0);
     merge_patches(model, &pass, features, plan, tape);
     if (tape) convert(model->device, tape->output, pass.residual);
     arena_release(arena, mark);

@@ -127,15 +127,20 @@ void vision_backward(const struct model *model, const struct model *gradients, s
                              .cosine = tape->cosine,
                              .sine = tape->sine};
     struct tensor d_stream = arena_tensor(arena, model->compute, plan->patches, run.shape.hidden);
+    model_enter(model, UNIT_MERGER, 0);
     merger_backward(model, gradients, arena, d_stream, d_features, plan, tape, ends || frozen < depth);
+    model_leave(gradients, UNIT_MERGER, 0);
     for (int64_t i = depth - 1; i >= frozen; i--) {
+        model_enter(model, UNIT_VISION_BLOCK, i);
         struct block block = vision_block(&model->vision.blocks[i]);
         struct block gradient = vision_block(&gradients->vision.blocks[i]);
         struct block_call call = vision_call(model, plan, tape, i);
         block_backward(&run, &block, &gradient, &call, &d_stream, (struct tensor){0}, ends || i > frozen);
+        model_leave(gradients, UNIT_VISION_BLOCK, i);
     }
     if (ends)
         linear_backward_weights(model->device, (struct linear){.weight = d_patch_embed}, d_stream,
                                 vision_order_patches(model, arena, patches, plan));
+    model_leave(gradients, UNIT_PATCH_EMBED, 0);
     arena_release(arena, mark);
 }

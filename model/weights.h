@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "model/config.h"
+#include "model/units.h"
 #include "tensor/device.h"
 
 struct linear {
@@ -58,7 +59,16 @@ struct model {
     struct vision_weights vision;
     struct language_weights language;
     struct checkpoint *checkpoint;
+    const struct unit_watch *watch; /* NULL: nobody; of gradients it is another one than of weights */
 };
+
+static inline void model_enter(const struct model *model, enum model_unit unit, int64_t number) {
+    if (model->watch && model->watch->enter) model->watch->enter(model->watch->context, unit, number);
+}
+
+static inline void model_leave(const struct model *model, enum model_unit unit, int64_t number) {
+    if (model->watch && model->watch->leave) model->watch->leave(model->watch->context, unit, number);
+}
 
 /* Opens a checkpoint: `name` is a folder, or a hub name ("Qwen/Qwen2.5-VL-7B-Instruct") found in the local
  * Hugging Face cache (model/hub.h). All missing, surplus and wrongly shaped tensors are named in one

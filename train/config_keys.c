@@ -72,9 +72,9 @@ static const struct config_key model_keys[] = {
      .offset = CONFIG(zero_stage),
      .low = 0,
      .high = 3,
-     .help = "what the processes of mpirun share (ours): 0, nothing; 1, moments and f32 master weights; no "
-             "effect "
-             "with one process; that of deepspeed when null"},
+     .help = "what the processes of mpirun share (ours): 0, nothing; 1, moments and f32 master weights; 2, "
+             "gradients "
+             "too; 3, weights too; no effect with one process; that of deepspeed when null"},
 };
 
 static const struct config_key sft_keys[] = {

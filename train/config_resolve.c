@@ -101,11 +101,11 @@ static enum status resolve_deepspeed(struct config_reader *reader, struct config
                                            "anyway; on a GPU it stays there\n");
     int64_t *stage = &values->config.zero_stage;
     if (*stage < 0) *stage = found.stage < 0 ? 0 : found.stage;
-    if (*stage > 1)
-        text_format(&reader->notes,
-                    "ZeRO stage %lld: gradients and the model are whole in every process, as in "
-                    "stage 1; the numbers are the same\n",
-                    (long long)*stage);
+    bool generates = values->config.stage == TRAIN_STAGE_GRPO || values->config.eval_benchmark;
+    if (*stage == 3 && generates)
+        text_append_string(&reader->notes,
+                           "ZeRO stage 3: the model is whole in every process, as in stage 2, for "
+                           "what is generated; the numbers are the same\n");
     return STATUS_OK;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "tensor/ops.h"
+#include "train/units.h"
 
 static bool begins(const char *text, const char *prefix) {
     return strncmp(text, prefix, strlen(prefix)) == 0;
@@ -35,11 +36,14 @@ bool parameter_decays(const struct parameter *parameter) {
     return true;
 }
 
-/* Whether the parameter takes part in products, and these take a rounded copy of it. */
-static bool needs_copy(const struct parameter *parameter, const struct model *model) {
+bool optimizer_takes_copy(const struct model *model, const struct parameter *parameter) {
     if (parameter->kind == PARAMETER_NORM) return false;
     if (parameter->kind == PARAMETER_EMBEDDING && !model->config.tied_embeddings) return false;
     return model->compute == DTYPE_BF16;
+}
+
+bool optimizer_takes_weights(const struct model *model, const struct parameter *parameter) {
+    return !optimizer_takes_copy(model, parameter) || parameter->kind == PARAMETER_EMBEDDING;
 }
 
 int64_t optimizer_bytes(const struct model *model, const struct parameter *parameters, size_t count,
@@ -48,7 +52,7 @@ int64_t optimizer_bytes(const struct model *model, const struct parameter *param
     for (size_t i = 0; i < count; i++) {
         if (freeze_holds(freeze, &parameters[i])) continue;
         int64_t each = OPTIMIZER_PARTS * (int64_t)dtype_size(DTYPE_F32);
-        if (needs_copy(&parameters[i], model)) each += (int64_t)dtype_size(DTYPE_BF16);
+        if (optimizer_takes_copy(model, &parameters[i])) each += (int64_t)dtype_size(DTYPE_BF16);
         bytes += parameters[i].rows * parameters[i].cols * each;
     }
     return bytes;
@@ -68,27 +72,46 @@ static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, i
     return tensor_at(memory, dtype, rows, cols);
 }
 
+/* From which stage on passes find weights, and gradients, in rooms that parameters share (train/units.h). */
+enum { STAGE_OF_GRADIENTS = 2, STAGE_OF_WEIGHTS = 3 };
+
 /* The tensors that passes use, of the whole parameter: weights in f32 unless they are only multiplied with,
  * their copy where one is needed, and the gradient. */
 static enum status make_wholes(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
                                struct error *err) {
     const struct parameter *p = trained->parameter;
-    bool copied = needs_copy(p, optimizer->model), weights = !copied || p->kind == PARAMETER_EMBEDDING;
-    if (weights) trained->weight = own_tensor(optimizer, DTYPE_F32, p->rows, p->cols, p->name, err);
-    if (copied) trained->operand = own_tensor(optimizer, DTYPE_BF16, p->rows, p->cols, p->name, err);
-    bool learns = parts > OPTIMIZER_GRADIENT;
-    if (learns) trained->gradient = own_tensor(optimizer, DTYPE_F32, p->rows, p->cols, p->name, err);
-    bool done = (!weights || trained->weight.data) && (!copied || trained->operand.data) &&
-                (!learns || trained->gradient.data);
-    return done ? STATUS_OK : STATUS_FAILED;
+    struct unit_tensors in_rooms = {0};
+    if (optimizer->units) in_rooms = units_tensors(optimizer->units, (size_t)(p - optimizer->parameters));
+    const struct {
+        struct tensor *whole, in_room;
+        bool wanted;
+        enum dtype dtype;
+        int stage;
+    } wholes[] = {
+        {&trained->weight, in_rooms.weight, optimizer_takes_weights(optimizer->model, p), DTYPE_F32,
+         STAGE_OF_WEIGHTS},
+        {&trained->operand, in_rooms.operand, optimizer_takes_copy(optimizer->model, p), DTYPE_BF16,
+         STAGE_OF_WEIGHTS},
+        {&trained->gradient, in_rooms.gradient, parts > OPTIMIZER_GRADIENT, DTYPE_F32, STAGE_OF_GRADIENTS},
+    };
+    for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+        if (!wholes[i].wanted) continue;
+        *wholes[i].whole = optimizer->stage >= wholes[i].stage
+                               ? wholes[i].in_room
+                               : own_tensor(optimizer, wholes[i].dtype, p->rows, p->cols, p->name, err);
+        if (!wholes[i].whole->data) return STATUS_FAILED;
+    }
+    return STATUS_OK;
 }
 
-/* This process's part of the parameter: in the whole tensors where there are some, else in its own memory. */
+/* This process's part of the parameter: in the whole tensors where these are its own, else in memory of its
+ * own. */
 static enum status make_slices(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
                                struct error *err) {
     const struct parameter *p = trained->parameter;
-    const struct tensor wholes[OPTIMIZER_PARTS] = {
-        [OPTIMIZER_WEIGHT] = trained->weight, [OPTIMIZER_GRADIENT] = trained->gradient};
+    struct tensor wholes[OPTIMIZER_PARTS] = {0};
+    if (optimizer->stage < STAGE_OF_WEIGHTS) wholes[OPTIMIZER_WEIGHT] = trained->weight;
+    if (optimizer->stage < STAGE_OF_GRADIENTS) wholes[OPTIMIZER_GRADIENT] = trained->gradient;
     struct tensor shape =
         shard_view((struct tensor){NULL, DTYPE_F32, p->rows, p->cols, p->cols}, trained->shard);
     for (int part = 0; part < parts; part++) {
@@ -97,8 +120,23 @@ static enum status make_slices(struct optimizer *optimizer, struct trained_param
                                    : own_tensor(optimizer, DTYPE_F32, shape.rows, shape.cols, p->name, err);
         if (!trained->parts[part].data) return STATUS_FAILED;
     }
-    if (trained->operand.data) trained->copy = shard_view(trained->operand, trained->shard);
-    return STATUS_OK;
+    if (!trained->operand.data) return STATUS_OK;
+    trained->copy = optimizer->stage < STAGE_OF_WEIGHTS
+                        ? shard_view(trained->operand, trained->shard)
+                        : own_tensor(optimizer, DTYPE_BF16, shape.rows, shape.cols, p->name, err);
+    return trained->copy.data ? STATUS_OK : STATUS_FAILED;
+}
+
+/* The weights as they are stored, into all that is this process's own. */
+static void copy_weights(struct optimizer *optimizer, const struct trained_parameter *trained) {
+    struct device *device = optimizer->model->device;
+    struct tensor stored = *parameter_tensor(optimizer->model, trained->parameter);
+    struct tensor part = shard_view(stored, trained->shard);
+    convert(device, trained->parts[OPTIMIZER_WEIGHT], part);
+    if (trained->copy.data) convert(device, trained->copy, part);
+    if (optimizer->stage == 0 || optimizer->stage >= STAGE_OF_WEIGHTS) return;
+    if (trained->weight.data) convert(device, trained->weight, stored);
+    if (trained->operand.data) convert(device, trained->operand, stored);
 }
 
 /* Gives the model and the gradients the parameter's tensors. */
@@ -116,7 +154,6 @@ static void place_tensors(struct optimizer *optimizer, const struct trained_para
 static enum status take_parameter(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
                                   struct error *err) {
     const struct parameter *p = trained->parameter;
-    struct device *device = optimizer->model->device;
     struct communicator *owners = optimizer->stage > 0 ? optimizer->processes : NULL;
     trained->shard = communicator_shard(owners, p->rows, p->cols, communicator_rank(owners));
     trained->decays = parameter_decays(p);
@@ -124,12 +161,7 @@ static enum status take_parameter(struct optimizer *optimizer, struct trained_pa
     if (make_wholes(optimizer, trained, parts, err) != STATUS_OK ||
         make_slices(optimizer, trained, parts, err) != STATUS_OK)
         return STATUS_FAILED;
-    struct tensor stored = *parameter_tensor(optimizer->model, p);
-    if (trained->weight.data)
-        convert(device, trained->weight, stored);
-    else
-        convert(device, trained->parts[OPTIMIZER_WEIGHT], shard_view(stored, trained->shard));
-    if (trained->operand.data) convert(device, trained->operand, stored);
+    copy_weights(optimizer, trained);
     place_tensors(optimizer, trained);
     return STATUS_OK;
 }
@@ -155,6 +187,8 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     if (make_gradients(optimizer, err) != STATUS_OK) goto err;
     optimizer->parameters = parameters_list(&model->config, &optimizer->parameter_count, err);
     if (!optimizer->parameters) goto err;
+    bool in_rooms = optimizer->stage >= STAGE_OF_GRADIENTS && parts > OPTIMIZER_GRADIENT;
+    if (in_rooms && !(optimizer->units = units_new(optimizer, freeze, err))) goto err;
     optimizer->trained =
         memory_new(optimizer->parameter_count, sizeof *optimizer->trained, "trained parameters", err);
     if (!optimizer->trained) goto err;
@@ -172,6 +206,7 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     optimizer->host_norms = memory_new(optimizer->count, sizeof *optimizer->host_norms, "norms", err);
     optimizer->sliced = memory_new(2 * optimizer->count, sizeof *optimizer->sliced, "shared parameters", err);
     if (!optimizer->norms.data || !optimizer->host_norms || !optimizer->sliced) goto err;
+    if (optimizer->units) units_watch(optimizer->units);
     if (device_synchronize(model->device, err) != STATUS_OK) goto err;
     optimizer->bytes = optimizer_bytes(model, optimizer->parameters, optimizer->parameter_count, freeze);
     model_drop_pages(model);
@@ -193,6 +228,7 @@ enum status optimizer_open_weights(struct optimizer *optimizer, struct model *mo
 }
 
 void optimizer_close(struct optimizer *optimizer) {
+    units_free(optimizer->units);
     for (size_t i = 0; i < optimizer->memory_count; i++)
         device_release(optimizer->model->device, optimizer->memory[i]);
     free(optimizer->memory);
@@ -210,7 +246,7 @@ void optimizer_close(struct optimizer *optimizer) {
 enum status optimizer_reduce(struct optimizer *optimizer, struct error *err) {
     struct communicator *processes = optimizer->processes;
     struct device *device = optimizer->model->device;
-    if (communicator_size(processes) == 1) return STATUS_OK;
+    if (communicator_size(processes) == 1 || optimizer->units) return STATUS_OK; /* units have done it */
     for (size_t i = 0; i < optimizer->count; i++) {
         const struct trained_parameter *trained = &optimizer->trained[i];
         const struct parameter *p = trained->parameter;
@@ -228,7 +264,8 @@ static void share_weights(struct optimizer *optimizer) {
     struct device *device = optimizer->model->device;
     struct error err;
     size_t count = 0;
-    if (optimizer->stage == 0) return;
+    if (optimizer->units) units_forget(optimizer->units);
+    if (optimizer->stage == 0 || optimizer->stage >= STAGE_OF_WEIGHTS) return;
     for (size_t i = 0; i < optimizer->count; i++) {
         const struct trained_parameter *trained = &optimizer->trained[i];
         if (trained->weight.data)
@@ -283,14 +320,16 @@ void optimizer_step(struct optimizer *optimizer, const struct optimizer_settings
         adamw_step(device, trained->parts[OPTIMIZER_WEIGHT], trained->parts[OPTIMIZER_FIRST],
                    trained->parts[OPTIMIZER_SECOND], trained->parts[OPTIMIZER_GRADIENT], trained->copy,
                    options);
-        if (optimizer->stage > 0) clear(device, trained->gradient); /* the others' parts, too */
+        if (optimizer->stage > 0) clear(device, trained->gradient); /* what are the others' parts, too */
     }
     share_weights(optimizer);
 }
 
 void optimizer_clear(struct optimizer *optimizer) {
-    for (size_t i = 0; i < optimizer->count; i++)
+    for (size_t i = 0; i < optimizer->count; i++) {
+        clear(optimizer->model->device, optimizer->trained[i].parts[OPTIMIZER_GRADIENT]);
         clear(optimizer->model->device, optimizer->trained[i].gradient);
+    }
 }
 
 void optimizer_refresh(struct optimizer *optimizer) {

@@ -56,13 +56,18 @@ struct trained_parameter {
 /* The processes that share a model's state. With one process nothing is shared, whatever the stage. */
 struct optimizer_sharing {
     struct communicator *processes; /* NULL: one */
-    int stage;                      /* of ZeRO: 0, each keeps everything; 1, each steps its own part */
+    /* Of ZeRO: 0, each keeps everything; 1, each steps its own part; 2, it has no whole gradients either; 3,
+     * nor a whole model. */
+    int stage;
 };
+
+struct units; /* train/units.h */
 
 struct optimizer {
     struct model *model;
     struct communicator *processes;
     int stage;              /* 0 with one process */
+    struct units *units;    /* from stage 2 on: the rooms of what is not whole; else NULL */
     struct model gradients; /* the gradients in the model's own shape; tensors of frozen parameters have no
                                data */
     struct parameter *parameters; /* all of the model's */
@@ -84,6 +89,11 @@ struct optimizer_settings {
     double max_grad_norm; /* 0: no clipping */
 };
 
+/* What of a trained parameter the model computes with: f32 weights, a bf16 copy, or of tied embeddings both.
+ */
+bool optimizer_takes_weights(const struct model *model, const struct parameter *parameter);
+bool optimizer_takes_copy(const struct model *model, const struct parameter *parameter);
+
 /* model_open for training: the parameters to be trained keep the precision that they are stored in, and the
  * stream is f32. With everything frozen the model computes what one that is trained computes at first. */
 enum status optimizer_open_model(const char *name, struct device *device, enum dtype compute,
@@ -91,9 +101,10 @@ enum status optimizer_open_model(const char *name, struct device *device, enum d
 
 /* Gives every trained parameter of the model, which optimizer_open_model opened, f32 weights of its own (and
  * bf16 copies of what products take, when it computes in bf16), moments and gradients, all zero. The model's
- * tensors point to them from now on. With ZeRO stage 1 a process has only its shard (train/communicator.h) of
- * each parameter's moments, and of the f32 weights that passes have no use for; it makes the step of these,
- * and gets the others' results: norm, step and refresh are then collective. Nothing to train is a usage
+ * tensors point to them from now on. From ZeRO stage 1 on a process has only its shard (train/communicator.h)
+ * of each parameter's moments, and of the f32 weights that passes have no use for; it makes the step of
+ * these, and gets the others' results: norm, step and refresh are then collective. From stage 2 on passes
+ * are, too (train/units.h), and gradients are sums over all processes after each. Nothing to train is a usage
  * error. optimizer_close frees all; the model can then only be closed. */
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
                            struct optimizer_sharing sharing, struct error *err);

@@ -58,7 +58,8 @@ static struct pass_run begin(struct pass_runner *runner, bool backward) {
     };
 }
 
-static void end(struct pass_run *run, struct arena_mark mark) {
+static void end(struct pass_run *run, struct arena_mark mark, enum status status) {
+    if (status == STATUS_OK) units_end(run->runner->settings.units);
     arena_release(run->arena, mark);
     language_tape_free(&run->language_tape);
     vision_tape_free(&run->vision_tape);
@@ -87,11 +88,18 @@ static void count_work(struct pass_run *run) {
     statistics->labels += layout->values;
 }
 
+/* Begins together with the processes that share the model. */
+static enum status meet(struct pass_run *run, struct error *err) {
+    const struct units_pass own = {run->backward, run->trains_vision && run->layout.visual_count > 0};
+    return units_begin(run->runner->settings.units, own, &run->together, err);
+}
+
 /* Both towers; *states [values, hidden]: the final state that predicts each value. */
 static enum status forward(struct pass_run *run, struct tensor *states, struct error *err) {
     const struct pass_layout *layout = &run->layout;
     int64_t hidden = run->model->config.hidden;
-    enum status status = pass_see(run, err);
+    enum status status = meet(run, err);
+    if (status == STATUS_OK) status = pass_see(run, err);
     if (status != STATUS_OK) return status;
     run->pass = (struct language_pass){
         .count = layout->tokens,
@@ -144,6 +152,8 @@ static enum status backward(struct pass_run *run, struct tensor d_states, struct
         d_features = arena_tensor(run->arena, run->model->compute, layout->features, run->features.cols);
     language_backward(run->model, run->gradients, run->arena, add_up(run, d_states), d_features, &run->pass);
     enum status status = pass_end_part(run, &seconds->backward, err);
+    if (status == STATUS_OK && run->together.sees && !d_features.data)
+        units_pass_vision_backward(run->runner->settings.units);
     if (status != STATUS_OK || !d_features.data) return status;
     vision_backward(run->model, run->gradients, run->arena, d_features, run->patches, &run->plan,
                     &run->vision_tape);
@@ -217,7 +227,7 @@ enum status pass_run(struct pass_runner *runner, const struct pass_sample *sampl
                               : read_samples(&run, states, logprob, err);
     }
     if (status == STATUS_OK) status = sum_logprobs(&run, samples, count, logprob, logprob_sums, err);
-    end(&run, mark);
+    end(&run, mark, status);
     return status;
 }
 
@@ -357,7 +367,7 @@ enum status pass_groups_read(struct pass_runner *runner, const struct pass_group
             status = run_head(&run, states, how.temperature, entropy != NULL, &head, err);
         if (status == STATUS_OK) status = read_head(&run, &head, logprob, entropy, err);
     }
-    end(&run, mark);
+    end(&run, mark, status);
     return status;
 }
 
@@ -371,6 +381,6 @@ enum status pass_groups_train(struct pass_runner *runner, const struct pass_grou
         status = forward(&run, &states, err);
         if (status == STATUS_OK) status = train_groups(&run, states, how.temperature, loss, err);
     }
-    end(&run, mark);
+    end(&run, mark, status);
     return status;
 }

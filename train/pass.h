@@ -14,6 +14,7 @@
 
 #include "model/language.h"
 #include "model/positions.h"
+#include "train/units.h"
 #include "train/vision_cache.h"
 
 /* Videos and images of a sequence, in the order of their pads; all arrays are the caller's. */
@@ -29,6 +30,7 @@ struct pass_settings {
     const struct model *model;
     const struct model *gradients; /* NULL: a model that is only read, as a reference model is */
     struct vision_cache *cache;    /* or NULL */
+    struct units *units;           /* NULL, or those of a model that processes share (train/units.h) */
     bool recompute;                /* gradient checkpointing */
     int64_t activation_bytes;      /* with recompute: of activations that may be kept all the same */
     bool timed;                    /* wait for the device at the end of each part, to measure it */

@@ -43,6 +43,7 @@ struct pass_run {
     const struct model *model, *gradients; /* gradients: NULL where the model is only read */
     struct arena *arena;
     bool backward, trains_vision;
+    struct units_pass together; /* what this pass goes through in all processes that share the model */
     struct pass_layout layout;
 
     struct vision_plan plan; /* of all visuals, when the tower is trained */

@@ -75,7 +75,10 @@ static enum status trained_features(struct pass_run *run, struct error *err) {
 }
 
 enum status pass_see(struct pass_run *run, struct error *err) {
-    if (run->layout.visual_count == 0) return STATUS_OK;
+    if (run->layout.visual_count == 0) {
+        if (run->together.sees) units_pass_vision_forward(run->runner->settings.units);
+        return STATUS_OK;
+    }
     run->features =
         arena_tensor(run->arena, run->model->compute, run->layout.features, run->model->config.hidden);
     enum status status = run->trains_vision ? trained_features(run, err) : frozen_features(run, err);

@@ -159,6 +159,10 @@ enum status run_join_skips(struct train_run *run, struct error *err);
 enum status run_join_stop(struct train_run *run, bool *stop, struct error *err);
 enum status run_agree(const struct train_run *run, enum status status, struct error *err);
 
+/* run_agree where a stage's passes end, training ones (`backward`) or others: where processes share the
+ * model, this one takes part in the passes of those that have some left. */
+enum status run_end_passes(const struct train_run *run, bool backward, enum status status, struct error *err);
+
 /* run_evaluate.c: what is held out, and the benchmark. */
 bool run_evaluates(const struct train_run *run);
 enum status run_evaluate(struct train_run *run, struct error *err);

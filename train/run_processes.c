@@ -13,6 +13,11 @@ enum status run_agree(const struct train_run *run, enum status status, struct er
     return communicator_agree(run->config->processes, status, err);
 }
 
+enum status run_end_passes(const struct train_run *run, bool backward, enum status status,
+                           struct error *err) {
+    return units_finish(run->optimizer.units, run->config->processes, backward, status, err);
+}
+
 enum status run_join_step(struct train_run *run, struct run_step *step, struct error *err) {
     struct communicator *processes = run->config->processes;
     double sums[] = {step->loss,           (double)step->micro_batches, (double)step->sequences,

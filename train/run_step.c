@@ -57,7 +57,8 @@ static void count_step(struct train_run *run, const struct run_step *step) {
 enum status run_take_step(struct train_run *run, struct run_step *step, struct error *err) {
     double start = clock_seconds(), flops = pass_statistics(run->runner).flops;
     *step = (struct run_step){.learning_rate = schedule_rate(&run->schedule, run->position.step)};
-    enum status status = run_agree(run, run->stage->gradients(run->stage->context, step, err), err);
+    enum status status =
+        run_end_passes(run, true, run->stage->gradients(run->stage->context, step, err), err);
     step->flops = pass_statistics(run->runner).flops - flops;
     if (status == STATUS_OK) status = run_join_step(run, step, err);
     if (status == STATUS_OK) status = run_join_skips(run, err);

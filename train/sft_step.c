@@ -202,7 +202,7 @@ enum status sft_evaluate(void *context, struct run_evaluation *evaluation, struc
     pending_free(&pending);
     stream_stop(stream);
     free(order);
-    status = communicator_agree(sft->run.config->processes, status, err);
+    status = run_end_passes(&sft->run, false, status, err);
     double sums[] = {loss, (double)evaluation->samples, (double)evaluation->batches};
     if (status == STATUS_OK) status = communicator_sum_values(sft->run.config->processes, sums, 3, err);
     evaluation->samples = (int64_t)sums[1];

@@ -57,9 +57,11 @@ static float gradient_of(int r, size_t p, int64_t i, int s) {
     return sinf((float)(i % 101) + (float)p * 0.7f + (float)r * 0.3f + (float)s) * 1e-2f;
 }
 
-/* This process's gradients; `bad`: one of them is no number. */
+/* Adds this process's gradients as a pass does, unit by unit; `bad`: one of them is no number. */
 static void write_gradients(struct fixture *f, int step, bool bad) {
     for (size_t p = 0; p < f->optimizer.count; p++) {
+        const struct parameter *parameter = f->optimizer.trained[p].parameter;
+        const struct parameter *next = p + 1 < f->optimizer.count ? parameter + 1 : NULL;
         struct tensor gradient = f->optimizer.trained[p].gradient;
         int64_t elements = gradient.rows * gradient.cols;
         float *values = malloc((size_t)elements * sizeof *values);
@@ -68,6 +70,8 @@ static void write_gradients(struct fixture *f, int step, bool bad) {
         if (bad && p == 3) values[elements - 1] = NAN;
         device_write(&f->device, gradient, values);
         free(values);
+        if (!next || next->unit != parameter->unit || next->layer != parameter->layer)
+            model_leave(&f->optimizer.gradients, parameter->unit, parameter->layer);
     }
 }
 
@@ -80,21 +84,28 @@ static double take_step(struct fixture *f, int step, double norm) {
     return own;
 }
 
-/* The bits of what the model computes with. */
+static void assert_same(struct fixture *a, struct fixture *b, struct tensor x, struct tensor y,
+                        const char *name) {
+    size_t bytes = (size_t)(x.rows * x.cols) * dtype_size(x.dtype);
+    char *ours = malloc(bytes), *theirs = malloc(bytes);
+    assert_true(x.dtype == y.dtype && ours && theirs);
+    assert_int_equal(device_read(&a->device, ours, x, &err), STATUS_OK);
+    assert_int_equal(device_read(&b->device, theirs, y, &err), STATUS_OK);
+    if (memcmp(ours, theirs, bytes) != 0) fail_msg("%s", name);
+    free(ours);
+    free(theirs);
+}
+
+/* The bits of what the model computes with, when a pass comes to it. */
 static void assert_same_model(struct fixture *a, struct fixture *b) {
     for (size_t p = 0; p < a->optimizer.parameter_count; p++) {
         const struct parameter *parameter = &a->optimizer.parameters[p];
-        struct tensor x = *parameter_tensor(&a->model, parameter),
-                      y = *parameter_tensor(&b->model, parameter);
-        size_t bytes = (size_t)(x.rows * x.cols) * dtype_size(x.dtype);
-        char *ours = malloc(bytes), *theirs = malloc(bytes);
-        assert_true(x.dtype == y.dtype && ours && theirs);
-        assert_int_equal(device_read(&a->device, ours, x, &err), STATUS_OK);
-        assert_int_equal(device_read(&b->device, theirs, y, &err), STATUS_OK);
-        if (memcmp(ours, theirs, bytes) != 0) fail_msg("%s", parameter->name);
-        free(ours);
-        free(theirs);
+        model_enter(&b->model, parameter->unit, parameter->layer);
+        assert_same(a, b, *parameter_tensor(&a->model, parameter), *parameter_tensor(&b->model, parameter),
+                    parameter->name);
     }
+    model_enter(&b->model, UNIT_HEAD, 0);
+    assert_same(a, b, a->model.language.head, b->model.language.head, "the head");
 }
 
 /* Steps of shared states are those of whole ones, to the bit, but for the order in which the norm is summed.
@@ -103,13 +114,15 @@ static void test_steps(void **state) {
     (void)state;
     static const char *const models[] = {"tests/golden/model/tied", "tests/golden/model/untied"};
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16};
-    for (int test = 0; test < 4; test++) {
+    for (int test = 0; test < 12; test++) {
         struct fixture whole, shared;
-        open_all(&whole, models[test / 2], types[test % 2], 0);
-        open_all(&shared, models[test / 2], types[test % 2], 1);
-        assert_int_equal(shared.optimizer.stage, size > 1 ? 1 : 0);
+        int stage = 1 + test / 4;
+        open_all(&whole, models[test / 2 % 2], types[test % 2], 0);
+        open_all(&shared, models[test / 2 % 2], types[test % 2], stage);
+        assert_int_equal(shared.optimizer.stage, size > 1 ? stage : 0);
+        assert_same_model(&whole, &shared);
         assert_true(shared.optimizer.elements == whole.optimizer.elements);
-        for (int step = 0; step < 3; step++) {
+        for (int step = 0; step < 2; step++) {
             double norm = take_step(&whole, step, 0), other = take_step(&shared, step, norm);
             assert_true(fabs(other / norm - 1) < 1e-6);
         }
@@ -124,7 +137,7 @@ static void test_steps(void **state) {
 static void test_shares(void **state) {
     (void)state;
     struct fixture f;
-    open_all(&f, "tests/golden/model/untied", DTYPE_BF16, 1);
+    open_all(&f, "tests/golden/model/untied", DTYPE_BF16, 3);
     double kept = 0, norm;
     for (size_t p = 0; p < f.optimizer.count; p++) {
         const struct trained_parameter *trained = &f.optimizer.trained[p];
@@ -145,7 +158,7 @@ static void test_shares(void **state) {
 /* What is no number in one process makes the norm one that is none in all. */
 static void test_not_a_number(void **state) {
     (void)state;
-    for (int stage = 0; stage <= 1; stage++) {
+    for (int stage = 0; stage <= 3; stage++) {
         struct fixture f;
         double norm;
         open_all(&f, "tests/golden/model/tied", DTYPE_F32, stage);
