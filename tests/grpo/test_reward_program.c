@@ -79,7 +79,7 @@ static void assert_failure(const char *command, double limit, const char *cause)
     struct error err;
     struct text notes = {0};
     double values[3];
-    char wanted[2048];
+    char wanted[sizeof err.message + 64];
     assert_int_equal(run(command, limit, values, &notes, &err), STATUS_FAILED);
     snprintf(wanted, sizeof wanted, "reward program '%.200s': %s", command, cause);
     assert_string_equal(err.message, wanted);
