@@ -153,7 +153,6 @@ static void append_figures(struct text *html, const struct report *report, const
                        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"All figures\">"
                        "<table class=\"figures\"><caption>In percent, with 95% intervals; errors on the "
                        "scale of the scores</caption>\n<thead><tr><th scope=\"col\">figure</th>");
-    if (report->count > 1) text_append_string(html, "<th scope=\"col\">file</th>");
     for (int c = 0; c < figures->column_count; c++)
         text_format(html, "<th scope=\"col\">%s</th>", column_heading(figures->columns[c]));
     text_append_string(html, "</tr></thead>\n");

@@ -207,6 +207,8 @@ static void files_stand_side_by_side(void **state) {
     struct made made = make(texts, 2, (struct report_settings){0});
     assert_has(&made, " better</small>");
     assert_has(&made, "p &lt; 0.0001");
+    assert_has(&made, "<th scope=\"col\">figure</th><th scope=\"col\">visual quality</th>");
+    assert_has(&made, "<th scope=\"rowgroup\" colspan=\"4\">accuracy</th>");
     assert_null(strstr(made.html, " worse</small>"));
     assert_int_equal(made.summary.videos, 41);
     assert_int_equal(json_array_size(json_object_get(made.data, "videos")), 41);
