@@ -40,9 +40,8 @@ static double average(const struct metric *list, size_t count, const char *title
 
 static void append_average(struct text *html, const struct report *report, const struct figures *figures,
                            const char *heading, const char *title, int columns) {
-    const struct benchmark_published *published = &report->settings->benchmark->published;
-    if (isnan(average(figures->lists[0], figures->count, title, columns))) return;
-    text_format(html, "<tr><th scope=\"row\">%s</th><td>%.2f</td>", heading, published->accuracy);
+    text_format(html, "<tr><th scope=\"row\">%s</th><td>%.2f</td>", heading,
+                report->settings->benchmark->published.accuracy);
     for (size_t f = 0; f < report->count; f++) {
         const double value = average(figures->lists[f], figures->count, title, columns);
         text_format(html, isnan(value) ? "<td>-</td>" : "<td>%.2f</td>", 100 * value);
@@ -51,8 +50,9 @@ static void append_average(struct text *html, const struct report *report, const
 }
 
 static void append_published(struct text *html, const struct report *report, const struct figures *figures) {
-    const struct benchmark_published *published = &report->settings->benchmark->published;
-    if (!published->accuracy) return;
+    const struct benchmark *benchmark = report->settings->benchmark;
+    const struct benchmark_published *published = &benchmark->published;
+    if (!published->accuracy || !(benchmark->accuracy || report->settings->pairs)) return;
     text_append_string(html,
                        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Beside the "
                        "published figures\"><table><caption>Beside the published VideoScore2, in percent"
@@ -64,9 +64,12 @@ static void append_published(struct text *html, const struct report *report, con
         text_append_string(html, "</th>");
     }
     text_append_string(html, "</tr></thead>\n<tbody>\n");
-    append_average(html, report, figures, "accuracy", "accuracy", DIMENSIONS);
-    append_average(html, report, figures, "accuracy on pairs, with ties", "pairs, with ties", COLUMNS);
-    append_average(html, report, figures, "accuracy on pairs, without ties", "pairs, without ties", COLUMNS);
+    if (benchmark->accuracy) append_average(html, report, figures, "accuracy", "accuracy", DIMENSIONS);
+    if (report->settings->pairs) {
+        append_average(html, report, figures, "accuracy on pairs, with ties", "pairs, with ties", COLUMNS);
+        append_average(html, report, figures, "accuracy on pairs, without ties", "pairs, without ties",
+                       COLUMNS);
+    }
     text_format(html,
                 "</tbody></table></div>\n<p class=\"quiet\">The published %.2f is the average accuracy on %s"
                 " (arXiv 2509.22799).</p>\n",

@@ -270,6 +270,7 @@ static void empty_files_have_a_report(void **state) {
     (void)state;
     struct made made = make_one("[]");
     assert_has(&made, "0 rows, 0 scored");
+    assert_has(&made, "There is no ground truth");
     assert_int_equal(made.summary.videos, 0);
     assert_null(strstr(made.html, "<svg"));
     assert_null(strstr(made.html, "nan"));
