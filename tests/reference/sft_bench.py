@@ -3,9 +3,10 @@
 
     python tests/reference/sft_bench.py --build build [--model DIR --data sft.json --media-dir DIR]
 
-Without --model, `vs2-data synth --preset bench-0.4b` makes the checkpoint, a clip and its row. A step is one row: decoding and encoding, forward, backward, gradient norm, AdamW, with the vision
-tower and merger frozen and gradient checkpointing on, f32 weights and moments; --dtype bf16 computes in bf16
-(autocast in PyTorch). Each runs in a process of its own. Prints a JSON object each and the ratios.
+Without --model, `vs2-data synth --preset bench-0.4b` makes the checkpoint, a clip and its row. A step is one row:
+decoding and encoding, forward, backward, gradient norm, AdamW, with the vision tower and merger frozen and gradient
+checkpointing on, f32 weights and moments; --dtype bf16 computes in bf16 (autocast in PyTorch). Each runs in a process
+of its own. Prints a JSON object each and the ratios.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+
 
 def worker(options):
     """PyTorch's steps, printed as JSON; in a process of its own."""
