@@ -94,7 +94,7 @@ struct train_run {
     struct skipped skipped;
     struct skipped news; /* rows that the others do not know of yet */
     struct schedule schedule;
-    int64_t batches;                                            /* micro-batches an epoch */
+    int64_t batches; /* micro-batches an epoch; or what else the stage counts in position.batch */
     int64_t total_steps, logging_steps, save_steps, eval_steps; /* 0: never */
     bool evaluates;                      /* there is something held out; set by the stage */
     const struct visual_options *visual; /* how videos become tokens; set by the stage */
