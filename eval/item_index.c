@@ -24,11 +24,12 @@ void item_index_free(struct item_index *index) {
     *index = (struct item_index){0};
 }
 
-size_t item_index_find(const struct item_index *index, const char *name) {
+size_t item_index_find(const struct item_index *index, struct name_part name) {
     size_t low = 0, high = index->items->count;
     while (low < high) {
         const size_t middle = low + (high - low) / 2, item = index->order[middle];
-        const int order = strcmp(name, index->items->list[item].name);
+        const char *middle_name = index->items->list[item].name;
+        const int order = name_part_compare(name, (struct name_part){middle_name, strlen(middle_name)});
         if (order == 0) return item;
         if (order < 0)
             high = middle;

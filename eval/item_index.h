@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "eval/benchmark.h"
+#include "eval/video_name.h"
 
 struct item_index {
     const struct benchmark_items *items;
@@ -18,6 +19,6 @@ enum status item_index_make(const struct benchmark_items *items, struct item_ind
 void item_index_free(struct item_index *index);
 
 /* The place of the item whose video has this name (without folder and ending); SIZE_MAX: there is none. */
-size_t item_index_find(const struct item_index *index, const char *name);
+size_t item_index_find(const struct item_index *index, struct name_part name);
 
 #endif

@@ -359,7 +359,8 @@ json_t *result_row_new(const struct benchmark *benchmark, const struct benchmark
     const char *key;
     json_t *value;
     json_t *row = items->pairs ? json_object() : json_copy(item->row);
-    bool done = json_object_set_new(row, "video_name", json_string(item->name)) == 0 &&
+    const bool named = json_is_string(json_object_get(row, "video_name"));
+    bool done = (named || json_object_set_new(row, "video_name", json_string(item->name)) == 0) &&
                 json_object_set_new(row, "prompt", json_string(item->prompt)) == 0 &&
                 set_scores(row, item, benchmark_has_points(benchmark) && !items->pairs, score);
     json_t *output = json_object_get(score, "output");

@@ -69,10 +69,10 @@ const struct result_row *results_find(const struct results *results, const char 
 /* The whole row, with all its fields; json_decref it. NULL with err set when it is not JSON after all. */
 json_t *result_row_json(const struct results *results, const struct result_row *row, struct error *err);
 
-/* The official row of an item: what its own row had (nothing, when that is a pair), then video_name, prompt,
- * the ground truth where the benchmark has points, v_score_model and the others (the hard scores; of
- * several samples their means), `output`, and the other members of the score (an object of
- * eval/score_json.h). NULL: out of memory. */
+/* The official row of an item: what its own row had (nothing, when that is a pair), then video_name where
+ * there was none (without folder and ending), prompt, the ground truth where the benchmark has points,
+ * v_score_model and the others (the hard scores; of several samples their means), `output`, and the other
+ * members of the score (an object of eval/score_json.h). NULL: out of memory. */
 json_t *result_row_new(const struct benchmark *benchmark, const struct benchmark_items *items,
                        const struct benchmark_item *item, const json_t *score);
 

@@ -78,7 +78,7 @@ static enum status put_results(struct run_rows *rows, const struct item_index *i
                                const struct results *results, struct error *err) {
     for (size_t i = 0; i < results->count; i++) {
         const struct result_row *row = &results->rows[i];
-        const size_t item = item_index_find(index, row->video_name);
+        const size_t item = item_index_find(index, row->stem);
         if (item == SIZE_MAX)
             return error_set(err, "%s: row %zu: the benchmark has no video '%s'", results->path, i + 1,
                              row->video_name);

@@ -17,8 +17,10 @@ static enum status find_sides(struct tally *tally, struct error *err) {
     tally->sides = memory_new(tally->pairs.count, sizeof *tally->sides, "pairs", err);
     if (!tally->sides || item_index_make(tally->items, &index, err) != STATUS_OK) return STATUS_FAILED;
     for (size_t i = 0; i < tally->pairs.count; i++)
-        for (int side = 0; side < 2; side++)
-            tally->sides[i][side] = item_index_find(&index, tally->pairs.list[i].videos[side]);
+        for (int side = 0; side < 2; side++) {
+            const char *name = tally->pairs.list[i].videos[side];
+            tally->sides[i][side] = item_index_find(&index, (struct name_part){name, strlen(name)});
+        }
     item_index_free(&index);
     return STATUS_OK;
 }

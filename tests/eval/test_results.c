@@ -264,7 +264,8 @@ static void rows_are_made_in_the_official_form(void **state) {
     assert_int_equal(benchmark_items_read(benchmark, path, &items, &err), STATUS_OK);
     json_t *row = result_row_new(benchmark, &items, &items.list[0], score);
     json_t *wanted = parsed(
-        "{\"video_name\":\"a\",\"prompt\":\"p\",\"semantic\":4,\"physical\":2,\"is_hard\":1,\"v_score_gt\":"
+        "{\"video_name\":\"clips/"
+        "a.mp4\",\"prompt\":\"p\",\"semantic\":4,\"physical\":2,\"is_hard\":1,\"v_score_gt\":"
         "null,"
         "\"t_score_gt\":4,\"p_score_gt\":2,\"v_score_model\":3,\"t_score_model\":null,\"p_score_model\":5,"
         "\"output\":\"text\",\"v_hard_score\":3,\"t_hard_score\":null,\"p_hard_score\":5,\"v_confidence\":0."
