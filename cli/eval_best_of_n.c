@@ -1,19 +1,23 @@
-/* vs2-eval best-of-n: the best video of each prompt, from result rows. */
+/* vs2-eval best-of-n: the best video of each prompt, from result rows, or from the videos. */
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "cli/eval.h"
+#include "cli/eval_score.h"
 #include "cli/options.h"
+#include "cli/scoring.h"
 #include "eval/best_of_n.h"
 
 struct best_settings {
-    const char *prompts, *videos, *output, *gain;
+    const char *prompts, *videos, *output, *gain, *model, *scored;
     int score;
     int64_t group_size;
+    struct scoring scoring;
 };
 
 static const struct option_spec options[] = {
@@ -25,9 +29,8 @@ static const struct option_spec options[] = {
      .offset = offsetof(struct best_settings, prompts)},
     {.name = "videos",
      .argument = "DIR",
-     .help = "instead of picking, print what is to be scored: {\"video\", \"prompt\"} a line for each video "
-             "of the "
-             "folder whose name tells its group, for vs2-score --input; needs --prompts",
+     .help = "the videos of this folder whose names tell their group: scored with --model; without, printed "
+             "as {\"video\", \"prompt\"} a line for vs2-score --input; needs --prompts",
      .kind = OPTION_STRING,
      .offset = offsetof(struct best_settings, videos)},
     {.name = "score",
@@ -55,19 +58,33 @@ static const struct option_spec options[] = {
      .help = "write what the picks are worth there, as JSON",
      .kind = OPTION_STRING,
      .offset = offsetof(struct best_settings, gain)},
+    {.kind = OPTION_TITLE, .help = "Scoring the videos first"},
+    {.name = "model",
+     .argument = "DIR",
+     .help = "checkpoint folder, or a hub name in the local Hugging Face cache",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct best_settings, model)},
+    {.name = "scored",
+     .argument = "RES.json",
+     .help = "the rows of the scored videos; what was begun there goes on",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct best_settings, scored)},
+    {.kind = OPTION_TABLE, .table = scoring_options, .offset = offsetof(struct best_settings, scoring)},
     {0}};
 
 static const struct program program = {
     .name = "vs2-eval",
     .command = "best-of-n",
-    .synopsis = "[OPTION]... RES.json\n--videos DIR --prompts FILE",
+    .synopsis =
+        "[OPTION]... RES.json\n--model DIR --videos DIR --prompts FILE --scored RES.json [OPTION]...\n"
+        "--videos DIR --prompts FILE",
     .summary =
         "Picks the video with the highest mean score of each prompt. With ground truth in the rows it says "
         "on stderr how much the picks gain over random ones, and how near they come to the best possible.",
     .examples = "  vs2-eval best-of-n res.json --output picks.json\n"
-                "  vs2-eval best-of-n --videos clips --prompts prompts.jsonl > jobs.jsonl\n"
-                "  vs2-score --model DIR --input jobs.jsonl --format json --output res.jsonl\n"
-                "  vs2-eval best-of-n res.jsonl --group-size 5\n",
+                "  vs2-eval best-of-n res.jsonl --group-size 5\n"
+                "  vs2-eval best-of-n --model out/grpo --videos clips --prompts prompts.jsonl \\\n"
+                "      --scored res.json --output picks.json\n",
     .options = options,
     .operands = 1,
 };
@@ -97,7 +114,7 @@ static enum status put_json(json_t *json, const char *path, struct error *err) {
     return status;
 }
 
-/* ---- The two uses ------------------------------------------------------------------------------------ */
+/* ---- The three uses ---------------------------------------------------------------------------------- */
 
 static enum status print_jobs(const char *folder, const struct group_prompts *prompts, struct error *err) {
     struct score_jobs jobs = {0};
@@ -150,24 +167,65 @@ static enum status pick_best(const char *path, const struct best_settings *setti
     return status;
 }
 
+/* Scores the folder's videos to the result file. *whole: all of them are scored, and not left to other
+ * processes. */
+static enum status score_folder(const struct best_settings *settings, const struct group_prompts *prompts,
+                                bool *whole, struct error *err) {
+    struct score_jobs jobs = {0};
+    struct run_outcome outcome = {0};
+    char *folder = benchmark_run_folder(settings->scored, err), *data = NULL;
+    enum status status = folder ? folder_make(folder, err) : STATUS_FAILED;
+    if (status == STATUS_OK && !(data = file_join(folder, "videos.jsonl", err))) status = STATUS_FAILED;
+    if (status == STATUS_OK) status = group_jobs_read(settings->videos, prompts, &jobs, err);
+    if (status == STATUS_OK) status = best_of_n_data_write(&jobs, data, err);
+    struct benchmark_run run = {.benchmark = best_of_n_benchmark(),
+                                .data = data,
+                                .videos = settings->videos,
+                                .output = settings->scored,
+                                .scorer = scoring_settings(&settings->scoring, settings->model)};
+    if (status == STATUS_OK) status = eval_score(&run, &outcome, err);
+    *whole = outcome.waiting == 0;
+    score_jobs_free(&jobs);
+    free(data);
+    free(folder);
+    return status;
+}
+
+static enum status score_and_pick(const struct best_settings *settings, const struct group_prompts *prompts,
+                                  struct error *err) {
+    bool whole;
+    enum status status = score_folder(settings, prompts, &whole, err);
+    return status == STATUS_OK && whole ? pick_best(settings->scored, settings, prompts, err) : status;
+}
+
+static enum status check_use(const struct best_settings *settings, bool file, struct error *err) {
+    if (settings->videos && file) return error_usage(err, "either --videos or a result file, not both");
+    if (settings->videos && !settings->prompts) return error_usage(err, "--videos needs --prompts");
+    if (settings->model && (!settings->videos || !settings->scored))
+        return error_usage(err, "--model needs --videos and --scored");
+    if (settings->scored && !settings->model) return error_usage(err, "--scored needs --model");
+    if (!settings->videos && !file) return error_usage(err, "no file is named");
+    return STATUS_OK;
+}
+
 static enum status run(int argc, char **argv, int first, const struct best_settings *settings,
                        struct error *err) {
     struct group_prompts prompts = {0};
-    if (settings->videos && first < argc)
-        return error_usage(err, "either --videos or a result file, not both");
-    if (settings->videos && !settings->prompts) return error_usage(err, "--videos needs --prompts");
-    if (!settings->videos && first == argc) return error_usage(err, "no file is named");
-    enum status status = settings->prompts ? group_prompts_read(settings->prompts, &prompts, err) : STATUS_OK;
-    if (status == STATUS_OK)
-        status = settings->videos
-                     ? print_jobs(settings->videos, &prompts, err)
-                     : pick_best(argv[first], settings, settings->prompts ? &prompts : NULL, err);
+    enum status status = check_use(settings, first < argc, err);
+    if (status == STATUS_OK && settings->prompts)
+        status = group_prompts_read(settings->prompts, &prompts, err);
+    if (status == STATUS_OK && settings->model)
+        status = score_and_pick(settings, &prompts, err);
+    else if (status == STATUS_OK && settings->videos)
+        status = print_jobs(settings->videos, &prompts, err);
+    else if (status == STATUS_OK)
+        status = pick_best(argv[first], settings, settings->prompts ? &prompts : NULL, err);
     group_prompts_free(&prompts);
     return status;
 }
 
 int eval_best_of_n(int argc, char **argv) {
-    struct best_settings settings = {0};
+    struct best_settings settings = {.scoring = scoring_default()};
     struct error err;
     int first;
     bool finished = false;

@@ -3,12 +3,11 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/progress.h"
 #include "base/yaml.h"
 #include "cli/eval.h"
+#include "cli/eval_score.h"
 #include "cli/options.h"
 #include "cli/scoring.h"
-#include "eval/benchmark_run.h"
 
 struct settings {
     struct yaml_node *config;
@@ -83,51 +82,6 @@ static const struct program program = {
     .options = options,
 };
 
-/* ---- Progress ---------------------------------------------------------------------------------------- */
-
-struct display {
-    const struct benchmark_run *run;
-    struct progress *progress;
-    bool begun;
-    double logged; /* seconds at which a plain line was written */
-};
-
-static void announce(const struct display *display, const struct run_progress *now) {
-    const struct launcher_place place = display->run->place;
-    char share[64] = "";
-    if (place.size > 1)
-        snprintf(share, sizeof share, "process %" PRId64 " of %" PRId64 ": ", place.rank + 1, place.size);
-    progress_message(display->progress,
-                     "vs2-eval: %s%s: %" PRId64 " videos, %" PRId64 " are done, %" PRId64 " to score here",
-                     share, display->run->benchmark->name, now->rows, now->done, now->mine);
-}
-
-static void show_progress(void *context, const struct run_progress *now) {
-    const double seconds_between_lines = 10;
-    struct display *display = context;
-    if (!display->begun) announce(display, now);
-    display->begun = true;
-    if (now->mine_done == 0) return;
-    const bool last = now->mine_done == now->mine;
-    const bool logged = last || now->seconds - display->logged >= seconds_between_lines;
-    const bool alone = display->run->place.size == 1;
-    const double left = now->seconds / (double)now->mine_done * (double)(now->mine - now->mine_done);
-    const struct progress_field fields[] = {
-        {"accuracy", PROGRESS_PERCENT, now->accuracy},
-        {"ETA", PROGRESS_DURATION, last ? NAN : left},
-        {"tok/s", PROGRESS_SPEED, (double)now->new_tokens / now->seconds},
-        {"without scores", PROGRESS_SPEED, now->failed ? (double)now->failed : NAN},
-    };
-    if (logged) display->logged = now->seconds;
-    progress_show(display->progress, "videos", alone ? now->done : now->mine_done,
-                  alone ? now->rows : now->mine, fields, sizeof fields / sizeof *fields, logged);
-}
-
-static void tell_failure(void *context, const char *message) {
-    const struct display *display = context;
-    progress_message(display->progress, "vs2-eval: error: %s", message);
-}
-
 /* ---- Running ----------------------------------------------------------------------------------------- */
 
 static enum status run_settings(const struct settings *settings, struct benchmark_run *run,
@@ -140,12 +94,10 @@ static enum status run_settings(const struct settings *settings, struct benchmar
         .limit = settings->limit,
         .drawn = settings->sample_seed >= 0,
         .sample_seed = (uint64_t)settings->sample_seed,
-        .progress = show_progress,
-        .failed = tell_failure,
     };
     if (run->drawn && !run->limit) return error_usage(err, "option '--sample-seed' goes with '--limit'");
-    if (!(run->benchmark = benchmark_find(settings->benchmark, err))) return STATUS_USAGE;
-    return launcher_find(&run->place, err);
+    run->benchmark = benchmark_find(settings->benchmark, err);
+    return run->benchmark ? STATUS_OK : STATUS_USAGE;
 }
 
 static void print_outcome(const struct benchmark_run *run, const struct run_outcome *outcome) {
@@ -163,13 +115,8 @@ static void print_outcome(const struct benchmark_run *run, const struct run_outc
 static enum status run_benchmark(const struct settings *settings, struct error *err) {
     struct benchmark_run run;
     struct run_outcome outcome;
-    struct display display = {.run = &run};
     enum status status = run_settings(settings, &run, err);
-    if (status != STATUS_OK) return status;
-    if (!(display.progress = progress_new(stderr, false, err))) return STATUS_FAILED;
-    run.context = &display;
-    status = benchmark_run(&run, &outcome, err);
-    progress_free(display.progress);
+    if (status == STATUS_OK) status = eval_score(&run, &outcome, err);
     if (status != STATUS_OK) return status;
     print_outcome(&run, &outcome);
     if (outcome.failed && !outcome.waiting) /* mpirun ends the others when one process fails */

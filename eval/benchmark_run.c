@@ -259,14 +259,17 @@ static enum status merge_rows(struct run *run, struct run_outcome *outcome, stru
     return status;
 }
 
+char *benchmark_run_folder(const char *output, struct error *err) {
+    struct text folder = {0};
+    text_format(&folder, "%s.run", output);
+    return text_take(&folder, output, err);
+}
+
 static enum status name_files(struct run *run, struct error *err) {
-    struct text folder = {0}, journal = {0};
-    text_format(&folder, "%s.run", run->wish->output);
-    text_format(&journal, "%s.run/rows-%" PRId64 "%s", run->wish->output, run->wish->place.rank,
-                journal_ending);
-    run->folder = text_take(&folder, run->wish->output, err);
-    run->journal_path = text_take(&journal, run->wish->output, err);
-    if (!run->folder || !run->journal_path) return STATUS_FAILED;
+    struct text journal = {0};
+    if (!(run->folder = benchmark_run_folder(run->wish->output, err))) return STATUS_FAILED;
+    text_format(&journal, "%s/rows-%" PRId64 "%s", run->folder, run->wish->place.rank, journal_ending);
+    if (!(run->journal_path = text_take(&journal, run->wish->output, err))) return STATUS_FAILED;
     run->record_path = file_join(run->folder, "settings.json", err);
     return run->record_path ? STATUS_OK : STATUS_FAILED;
 }

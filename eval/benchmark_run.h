@@ -51,6 +51,9 @@ struct run_outcome {
     double accuracy;
 };
 
+/* The folder of the journals, "RES.json.run"; free() it. NULL with err set when out of memory. */
+char *benchmark_run_folder(const char *output, struct error *err);
+
 enum status benchmark_run(const struct benchmark_run *run, struct run_outcome *outcome, struct error *err);
 
 #endif

@@ -128,6 +128,31 @@ enum status group_jobs_read(const char *folder, const struct group_prompts *prom
     return status;
 }
 
+const struct benchmark *best_of_n_benchmark(void) {
+    static const struct benchmark folder = {
+        .name = "best-of-n", .title = "Best of N", .video = {"video_name"}, .prompt = {"prompt"}};
+    return &folder;
+}
+
+enum status best_of_n_data_write(const struct score_jobs *jobs, const char *path, struct error *err) {
+    struct text lines = {0};
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < jobs->count && status == STATUS_OK; i++) {
+        const struct score_job *job = &jobs->list[i];
+        const char *slash = strrchr(job->video, '/');
+        json_t *row =
+            json_pack("{s:s, s:s}", "video_name", slash ? slash + 1 : job->video, "prompt", job->prompt);
+        if (!row) status = error_set(err, "%s: the name is not UTF-8, or memory is short", job->video);
+        json_append(&lines, row, false);
+        text_append_string(&lines, "\n");
+        json_decref(row);
+    }
+    if (status == STATUS_OK) status = text_check(&lines, path, err);
+    if (status == STATUS_OK) status = file_write(path, lines.data, lines.length, err);
+    text_free(&lines);
+    return status;
+}
+
 /* ---- Groups ------------------------------------------------------------------------------------------ */
 
 static double mean_of(const double values[DIMENSIONS]) {

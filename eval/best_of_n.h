@@ -33,6 +33,11 @@ void group_prompts_free(struct group_prompts *prompts);
 enum status group_jobs_read(const char *folder, const struct group_prompts *prompts, struct score_jobs *jobs,
                             struct error *err);
 
+/* The same folder as a benchmark without truths, for eval/benchmark_run.h, and its file: an object
+ * {"video_name", "prompt"} a line for each of the jobs. */
+const struct benchmark *best_of_n_benchmark(void);
+enum status best_of_n_data_write(const struct score_jobs *jobs, const char *path, struct error *err);
+
 struct candidate {
     const struct result_row *row;
     int64_t group;

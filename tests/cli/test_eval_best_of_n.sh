@@ -3,6 +3,7 @@
 set -euo pipefail
 build=$(realpath "${VS2_BUILD_DIR:-build}")
 program=$build/vs2-eval
+golden=$(realpath tests/golden)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
@@ -44,7 +45,24 @@ head -2 out >jobs.jsonl
 "$build/vs2-score" --model world/model --input jobs.jsonl --format json --max-new-tokens 2 --output scores.jsonl >/dev/null 2>&1
 expect 0 '"best": ""' "$program" best-of-n scores.jsonl
 
+# Scored here: tests/golden/score was taught to answer one prompt with 4, 3, 5, and another one with 2, 5, 1.
+mkdir films && ln -s "$golden/video/bframes.mp4" films/m_7_1.mp4 && ln -s "$golden/video/odd444.mp4" films/m_7_0.mp4
+ln -s "$golden/video/tenbit.mp4" films/m_3_0.mp4 && echo "no video" >films/m_3_1.mp4
+printf '{"idx": 7, "text": "A red ball rolls."}\n{"idx": 3, "text": "猫 jumps très haut 🎬"}\n' >taught.jsonl
+score=("$program" best-of-n --model "$golden/score" --videos films --prompts taught.jsonl --temperature 0 --dtype f32)
+expect 0 '"best": ""' "${score[@]}" --scored scored.json --max-new-tokens 2
+expect 1 "made with --max-new-tokens 2, not 112" "${score[@]}" --scored scored.json --max-new-tokens 112
+expect 0 'm_3_1.mp4: cannot be opened' "${score[@]}" --scored films.json --output picks.json --max-new-tokens 112
+for words in '"group_idx": 3' '"best": "m_3_0.mp4"' '"best": "m_7_0.mp4"' '"mean": 4.0' '"mean": null'; do
+  grep -qF "$words" picks.json || fail "no $words: $(cat picks.json)"
+done
+"$program" best-of-n films.json --prompts taught.jsonl --output again.json && cmp picks.json again.json || fail "other picks from the rows"
+expect 0 "3 are done, 1 to score here" "${score[@]}" --scored films.json --output again.json --max-new-tokens 112
+cmp picks.json again.json || fail "other picks when called again"
+
 # Refusals.
+expect 2 "--model needs --videos and --scored" "$program" best-of-n --model x --videos films --prompts taught.jsonl
+expect 2 "--scored needs --model" "$program" best-of-n --scored x res.jsonl
 expect 2 "no file is named" "$program" best-of-n
 expect 2 "--videos needs --prompts" "$program" best-of-n --videos clips
 expect 2 "not both" "$program" best-of-n res.jsonl --videos clips --prompts prompts.jsonl
