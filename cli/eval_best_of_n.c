@@ -167,10 +167,9 @@ static enum status pick_best(const char *path, const struct best_settings *setti
     return status;
 }
 
-/* Scores the folder's videos to the result file. *whole: all of them are scored, and not left to other
- * processes. */
+/* Scores the folder's videos to the result file. *waiting: videos that other processes have. */
 static enum status score_folder(const struct best_settings *settings, const struct group_prompts *prompts,
-                                bool *whole, struct error *err) {
+                                int64_t *waiting, struct error *err) {
     struct score_jobs jobs = {0};
     struct run_outcome outcome = {0};
     char *folder = benchmark_run_folder(settings->scored, err), *data = NULL;
@@ -184,7 +183,7 @@ static enum status score_folder(const struct best_settings *settings, const stru
                                 .output = settings->scored,
                                 .scorer = scoring_settings(&settings->scoring, settings->model)};
     if (status == STATUS_OK) status = eval_score(&run, &outcome, err);
-    *whole = outcome.waiting == 0;
+    *waiting = outcome.waiting;
     score_jobs_free(&jobs);
     free(data);
     free(folder);
@@ -193,9 +192,12 @@ static enum status score_folder(const struct best_settings *settings, const stru
 
 static enum status score_and_pick(const struct best_settings *settings, const struct group_prompts *prompts,
                                   struct error *err) {
-    bool whole;
-    enum status status = score_folder(settings, prompts, &whole, err);
-    return status == STATUS_OK && whole ? pick_best(settings->scored, settings, prompts, err) : status;
+    int64_t waiting;
+    enum status status = score_folder(settings, prompts, &waiting, err);
+    if (status != STATUS_OK) return status;
+    if (waiting == 0) return pick_best(settings->scored, settings, prompts, err);
+    fprintf(stderr, "%lld videos are left to other processes or calls\n", (long long)waiting);
+    return STATUS_OK;
 }
 
 static enum status check_use(const struct best_settings *settings, bool file, struct error *err) {

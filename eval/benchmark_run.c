@@ -138,7 +138,7 @@ static enum status read_journal(struct run *run, const char *path, struct error 
 
 static enum status remove_journal(struct run *run, const char *path, struct error *err) {
     (void)run, (void)err;
-    unlink(path); /* one that stays is read again, and changes nothing */
+    row_journal_remove(path); /* one that stays is read again, and changes nothing */
     return STATUS_OK;
 }
 
@@ -220,14 +220,27 @@ static void take_progress(void *context, const struct score_progress *progress) 
     tell_progress(run);
 }
 
+/* Under the lock under which other processes remove journals that nobody has open. */
+static enum status open_journal(struct run *run, struct error *err) {
+    int lock;
+    enum status status = folder_lock_wait(run->folder, &lock, err);
+    if (status != STATUS_OK) return status;
+    status = row_journal_open(&run->journal, run->journal_path, err);
+    if (status != STATUS_OK) row_journal_close(&run->journal);
+    folder_unlock(lock);
+    folder_sync(run->folder);
+    return status;
+}
+
 static enum status score_rows(struct run *run, struct error *err) {
     struct scorer_settings settings = run->wish->scorer;
     struct scorer *scorer = NULL;
     settings.unordered = true; /* a row that is scored is to be on disk at once */
     settings.progress = take_progress;
     settings.progress_context = run;
-    enum status status = row_journal_open(&run->journal, run->journal_path, err);
-    if (status == STATUS_OK) status = scorer_open(&settings, &run->jobs, &scorer, err);
+    enum status status = open_journal(run, err);
+    if (status != STATUS_OK) return status;
+    status = scorer_open(&settings, &run->jobs, &scorer, err);
     if (status == STATUS_OK) status = scorer_run(scorer, take_result, run, err);
     scorer_close(scorer);
     row_journal_close(&run->journal);

@@ -1,6 +1,7 @@
 #include "eval/row_journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -85,4 +86,11 @@ enum status row_journal_append(struct row_journal *journal, size_t number, const
 
 void row_journal_close(struct row_journal *journal) {
     file_appender_close(&journal->file);
+}
+
+void row_journal_remove(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) unlink(path);
+    close(fd);
 }

@@ -26,6 +26,9 @@ enum status row_journal_append(struct row_journal *journal, size_t number, const
                                struct error *err);
 void row_journal_close(struct row_journal *journal);
 
+/* Removes the journal, unless a process has it open: its rows are yet to come. */
+void row_journal_remove(const char *path);
+
 /* Takes a row of the journal; the text is not terminated, and ends when the function returns. */
 typedef enum status row_sink(void *context, size_t number, const char *text, size_t length,
                              struct error *err);

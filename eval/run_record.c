@@ -139,6 +139,15 @@ static void append_value(struct text *text, const json_t *value) {
         json_append(text, value, false);
 }
 
+/* What a checksum is of, as an error tells that it differs; NULL: the setting is no checksum. */
+static const char *contents_of(const char *key) {
+    static const char *const contents[][2] = {
+        {"data", "other videos or prompts"}, {"model", "another model"}, {"template", "another query"}};
+    for (size_t i = 0; i < sizeof contents / sizeof *contents; i++)
+        if (strcmp(key, contents[i][0]) == 0) return contents[i][1];
+    return NULL;
+}
+
 enum status run_record_compare(const json_t *old, const json_t *new, const char *path, struct error *err) {
     const char *key;
     json_t *value;
@@ -146,17 +155,15 @@ enum status run_record_compare(const json_t *old, const json_t *new, const char 
     if (!json_is_object(before)) return error_set(err, "%s: its record holds no settings", path);
     json_object_foreach(json_object_get(new, "settings"), key, value) {
         const json_t *was = json_object_get(before, key);
-        const bool file =
-            strcmp(key, "data") == 0 || strcmp(key, "model") == 0 || strcmp(key, "template") == 0;
         if (was && json_equal((json_t *)was, value)) continue;
-        if (file)
-            return error_set(err, "%s: what is there was made with another --%s: choose another --output",
-                             path, key);
+        const char *contents = contents_of(key);
+        if (contents)
+            return error_set(err, "%s: what is there was made with %s: choose another file", path, contents);
         struct text text = {0};
         append_value(&text, was);
         text_append_string(&text, ", not ");
         append_value(&text, value);
-        error_set(err, "%s: what is there was made with --%s %s: choose another --output", path, key,
+        error_set(err, "%s: what is there was made with --%s %s: choose another file", path, key,
                   text.data ? text.data : "");
         text_free(&text);
         return STATUS_FAILED;

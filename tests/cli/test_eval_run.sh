@@ -157,11 +157,11 @@ expect 2 "eval.yaml:10: unknown key 'temprature' (did you mean 'temperature'?)" 
 expect 1 "made with --temperature 0.8, not 0.5" "${run[@]}" --output "$work/killed.json" --temperature 0.5
 expect 1 "made with --top-k the checkpoint's, not 3" "${run[@]}" --output "$work/killed.json" --top-k 3
 sed 's/ball rolls/ball rests/' "$work/data.json" >"$work/other.json"
-expect 1 "made with another --data" "${run[@]}" --output "$work/killed.json" --data "$work/other.json"
+expect 1 "made with other videos or prompts" "${run[@]}" --output "$work/killed.json" --data "$work/other.json"
 cp -r tests/golden/score "$work/model"
 expect 1 "could not be scored" "${run[@]}" --output "$work/killed.json" --model "$work/model"
 printf '\001' | dd of="$work/model/model.safetensors" bs=1 seek=100000 conv=notrunc status=none
-expect 1 "made with another --model" "${run[@]}" --output "$work/killed.json" --model "$work/model"
+expect 1 "made with another model" "${run[@]}" --output "$work/killed.json" --model "$work/model"
 echo '[]' >"$work/foreign.json"
 expect 1 "not written by this program" "${run[@]}" --output "$work/foreign.json"
 echo '{' >"$work/killed.json.run/settings.json"

@@ -427,17 +427,26 @@ static void journals_are_checked(void **state) {
     run.limit = 0;
     assert_int_equal(run_well(&run).scored, 1); /* that row counts as scored */
     assert_folder_is_clean();
+}
+
+/* A journal that a process has open is not for others: neither to write to, nor to remove. */
+static void open_journals_are_let_be(void **state) {
+    (void)state;
+    struct benchmark_run run = run_of(simple());
     struct row_journal journal;
     struct error err;
     char path[512];
-    no_output(state);
     run.limit = 1;
     run_well(&run);
     snprintf(path, sizeof path, "%s/rows-0.journal", run_path);
     assert_int_equal(row_journal_open(&journal, path, &err), STATUS_OK);
+    assert_int_equal(run_well(&run).scored, 0);
+    assert_int_equal(access(path, F_OK), 0);
     run.limit = 2;
     run_badly(&run, "another process is writing to it");
     row_journal_close(&journal);
+    run_well(&run);
+    assert_folder_is_clean();
 }
 
 static void result_files_are_checked(void **state) {
@@ -475,7 +484,7 @@ static const char *change_setting(struct benchmark_run *run, int which) {
         renamed = *run->benchmark;
         renamed.name = "other";
         run->benchmark = &renamed;
-        return "made with --benchmark videoscore-bench-v2, not other: choose another --output";
+        return "made with --benchmark videoscore-bench-v2, not other: choose another file";
     case 1:
         scorer->visual = visual_options_default(visual_policy_find("qwen"));
         return "made with --frame-policy llamafactory, not qwen";
@@ -495,14 +504,12 @@ static const char *change_setting(struct benchmark_run *run, int which) {
     case 13: scorer->samples = 2; return "made with --num-samples 1, not 2";
     case 14: scorer->raw_probabilities = true; return "made with --probabilities final, not raw";
     case 15: scorer->compute = DTYPE_I32; return "made with --dtype f32, not auto";
-    case 16: scorer->model = "tests/golden/model/tied"; return "made with another --model";
-    case 17:
-        scorer->template_file = put_text("query.txt", "{prompt}?");
-        return "made with another --template";
+    case 16: scorer->model = "tests/golden/model/tied"; return "made with another model";
+    case 17: scorer->template_file = put_text("query.txt", "{prompt}?"); return "made with another query";
     case 18:
         run->data = put_text("other.json", "[{\"video_name\": \"a\", \"prompt\": \"?\", \"visual_score\": 1, "
                                            "\"t2v_score\": 1, \"phy_score\": 1}]");
-        return "made with another --data";
+        return "made with other videos or prompts";
     default: return NULL;
     }
 }
@@ -549,6 +556,7 @@ int main(void) {
         cmocka_unit_test_setup(samples_are_averaged, no_output),
         cmocka_unit_test_setup(a_full_disk_is_told_and_gone_on_from, no_output),
         cmocka_unit_test_setup(journals_are_checked, no_output),
+        cmocka_unit_test_setup(open_journals_are_let_be, no_output),
         cmocka_unit_test_setup(result_files_are_checked, no_output),
         cmocka_unit_test_setup(other_settings_are_told, no_output),
         cmocka_unit_test_setup(every_lack_of_memory_is_told, no_output),
