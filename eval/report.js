@@ -125,7 +125,7 @@
   }
 
   function scoreTable(video) {
-    const head = element('tr', {}, element('th', { scope: 'col' }, ''), element('th', { scope: 'col' }, 'truth'),
+    const head = element('tr', {}, element('td'), element('th', { scope: 'col' }, 'truth'),
       ...data.files.map((_, i) => element('th', { scope: 'col' }, file(i))));
     const rows = data.dimensions.map((name, d) => element('tr', {}, element('th', { scope: 'row' }, name),
       element('td', {}, number(video.truth[d])), ...video.files.map((side) => scoreCell(side, d))));
