@@ -2,13 +2,15 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "tensor/ops.h"
-#include "train/optimizer.h"
+#include "tests/model/support_golden.h"
+#include "train/pass.h"
 
 static struct error err;
 static struct communicator *all;
@@ -173,11 +175,114 @@ static void test_not_a_number(void **state) {
     }
 }
 
+/* ---- Passes ------------------------------------------------------------------------------------------ */
+
+/* A pass over a prompt of the goldens, whose last tokens have labels; its sum of log-probabilities. */
+static double run_pass(struct fixture *f, const char *shape, const char *name, bool backward,
+                       enum status expected) {
+    enum { LABELS = 3 };
+    struct safetensors golden = golden_open(shape);
+    struct golden_case prompt = golden_case_get(&golden, name);
+    int32_t *labels = malloc((size_t)prompt.count * sizeof *labels);
+    assert_non_null(labels);
+    for (int64_t i = 0; i < prompt.count; i++) labels[i] = i < prompt.count - LABELS ? -1 : prompt.tokens[i];
+    const struct pass_sample sample = {
+        .count = prompt.count,
+        .tokens = prompt.tokens,
+        .labels = labels,
+        .visuals = {prompt.visual_count, prompt.visuals, (const float *const *)prompt.patches, NULL, NULL},
+        .weight = 1,
+    };
+    const struct pass_settings with = {.model = &f->model,
+                                       .gradients = &f->optimizer.gradients,
+                                       .units = f->optimizer.units,
+                                       .recompute = true};
+    struct pass_runner *runner = pass_runner_new(&with, &err);
+    double sum = 0;
+    assert_non_null(runner);
+    enum status status = pass_run(runner, &sample, 1, backward, &sum, &err);
+    if (status != expected) fail_msg("%s", err.message);
+    pass_runner_free(runner);
+    free(labels);
+    golden_case_free(&prompt);
+    safetensors_close(&golden);
+    return sum;
+}
+
+static void assert_near(struct fixture *a, struct fixture *b, struct tensor x, struct tensor y,
+                        const char *name) {
+    int64_t count = x.rows * x.cols;
+    float *ours = malloc((size_t)count * sizeof *ours + 1),
+          *theirs = malloc((size_t)count * sizeof *ours + 1);
+    assert_non_null(ours);
+    assert_non_null(theirs);
+    if (count > 0) {
+        assert_int_equal(device_read(&a->device, ours, x, &err), STATUS_OK);
+        assert_int_equal(device_read(&b->device, theirs, y, &err), STATUS_OK);
+    }
+    for (int64_t i = 0; i < count; i++)
+        if (fabsf(ours[i] - theirs[i]) > 1e-5f) fail_msg("%s: %g, not %g", name, theirs[i], ours[i]);
+    free(ours);
+    free(theirs);
+}
+
+/* Processes that have other passes, and not as many: text alone, visuals, or none at all. */
+static void test_uneven_passes(void **state) {
+    (void)state;
+    static const char *const shapes[] = {"tied", "untied"};
+    for (int test = 0; test < 4; test++) {
+        const char *shape = shapes[test % 2];
+        char folder[64];
+        snprintf(folder, sizeof folder, "tests/golden/model/%s", shape);
+        struct fixture whole, shared, *both[] = {&whole, &shared};
+        open_all(&whole, folder, DTYPE_F32, 0);
+        open_all(&shared, folder, DTYPE_F32, 2 + test / 2);
+        double sums[2] = {0};
+        for (int f = 0; f < 2; f++) {
+            struct units *units = both[f]->optimizer.units;
+            if (rank == 0) sums[f] += run_pass(both[f], shape, "text", true, STATUS_OK);
+            if (rank == size - 1) sums[f] += run_pass(both[f], shape, "video", true, STATUS_OK);
+            if (rank == 0) sums[f] += run_pass(both[f], shape, "mixed", true, STATUS_OK);
+            assert_int_equal(units_finish(units, all, true, STATUS_OK, &err), STATUS_OK);
+            if (rank == size - 1) sums[f] += run_pass(both[f], shape, "mixed", false, STATUS_OK);
+            assert_int_equal(units_finish(units, all, false, STATUS_OK, &err), STATUS_OK);
+            assert_int_equal(optimizer_reduce(&both[f]->optimizer, &err), STATUS_OK);
+        }
+        assert_true(sums[0] == sums[1]);
+        for (size_t p = 0; p < whole.optimizer.count; p++) {
+            const struct trained_parameter *trained = &shared.optimizer.trained[p];
+            struct tensor sum = shard_view(whole.optimizer.trained[p].gradient, trained->shard);
+            assert_near(&whole, &shared, sum, trained->parts[OPTIMIZER_GRADIENT], trained->parameter->name);
+        }
+        close_all(&shared);
+        close_all(&whole);
+    }
+}
+
+/* A process that fails between its passes is heard of by those that have some, and by those that have none.
+ */
+static void test_failure(void **state) {
+    (void)state;
+    struct fixture f;
+    open_all(&f, "tests/golden/model/tied", DTYPE_F32, 3);
+    bool fails = rank == size - 1, trains = rank == 0 && size > 1;
+    struct error cause;
+    enum status status = fails ? error_set(&cause, "the disk is full") : STATUS_OK;
+    if (trains) {
+        run_pass(&f, "tied", "text", true, STATUS_FAILED);
+        cause = err;
+        status = STATUS_FAILED;
+    }
+    assert_int_equal(units_finish(f.optimizer.units, all, true, status, &cause), STATUS_FAILED);
+    assert_non_null(strstr(cause.message, "the disk is full"));
+    close_all(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_steps),        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_not_a_number), cmocka_unit_test(test_uneven_passes),
+        cmocka_unit_test(test_failure),
     };
     return cmocka_run_group_tests(tests, meet, part);
 }
