@@ -118,6 +118,7 @@ static enum status arguments_make(int argc, char **argv, struct arguments *argum
 
 /* The run that the configuration describes. */
 static enum status run(const struct train_config *config, bool dry_run, struct error *err) {
+    if (dry_run && communicator_rank(config->processes) > 0) return STATUS_OK; /* one says it */
     if (config->stage == TRAIN_STAGE_GRPO) return dry_run ? grpo_plan(config, err) : grpo_run(config, err);
     return dry_run ? train_sft_plan(config, err) : train_sft_run(config, err);
 }

@@ -8,6 +8,9 @@
 #include "tensor/ops.h"
 #include "train/units.h"
 
+/* From which stage on passes find weights, and gradients, in rooms that parameters share (train/units.h). */
+enum { STAGE_OF_GRADIENTS = 2, STAGE_OF_WEIGHTS = 3 };
+
 static bool begins(const char *text, const char *prefix) {
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
@@ -58,6 +61,25 @@ int64_t optimizer_bytes(const struct model *model, const struct parameter *param
     return bytes;
 }
 
+int64_t optimizer_shared_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                               const struct freeze *freeze, struct optimizer_sharing sharing) {
+    const int stage = communicator_size(sharing.processes) > 1 ? sharing.stage : 0;
+    if (stage == 0) return optimizer_bytes(model, parameters, count, freeze);
+    int64_t bytes = units_bytes(model, parameters, count, freeze, stage);
+    for (size_t i = 0; i < count; i++) {
+        const struct parameter *p = &parameters[i];
+        if (freeze_holds(freeze, p)) continue;
+        int64_t shard = communicator_shard(sharing.processes, p->rows, p->cols, 0).count;
+        int64_t modelled = stage >= STAGE_OF_WEIGHTS ? shard : p->rows * p->cols;
+        int64_t learned = stage >= STAGE_OF_GRADIENTS ? shard : p->rows * p->cols;
+        int64_t weights = optimizer_takes_weights(model, p) ? modelled : shard;
+        int64_t copies = optimizer_takes_copy(model, p) ? modelled : 0;
+        bytes += (int64_t)dtype_size(DTYPE_F32) * (weights + 2 * shard + learned) +
+                 (int64_t)dtype_size(DTYPE_BF16) * copies;
+    }
+    return bytes;
+}
+
 /* A zeroed tensor of the parameter's shape that the optimizer owns; no data when there is no memory. */
 static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, int64_t rows, int64_t cols,
                                 const char *what, struct error *err) {
@@ -71,9 +93,6 @@ static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, i
     optimizer->memory[optimizer->memory_count++] = memory;
     return tensor_at(memory, dtype, rows, cols);
 }
-
-/* From which stage on passes find weights, and gradients, in rooms that parameters share (train/units.h). */
-enum { STAGE_OF_GRADIENTS = 2, STAGE_OF_WEIGHTS = 3 };
 
 /* The tensors that passes use, of the whole parameter: weights in f32 unless they are only multiplied with,
  * their copy where one is needed, and the gradient. */
@@ -208,7 +227,8 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     if (!optimizer->norms.data || !optimizer->host_norms || !optimizer->sliced) goto err;
     if (optimizer->units) units_watch(optimizer->units);
     if (device_synchronize(model->device, err) != STATUS_OK) goto err;
-    optimizer->bytes = optimizer_bytes(model, optimizer->parameters, optimizer->parameter_count, freeze);
+    optimizer->bytes =
+        optimizer_shared_bytes(model, optimizer->parameters, optimizer->parameter_count, freeze, sharing);
     model_drop_pages(model);
     return STATUS_OK;
 err:

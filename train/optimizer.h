@@ -120,6 +120,10 @@ void optimizer_close(struct optimizer *optimizer);
 int64_t optimizer_bytes(const struct model *model, const struct parameter *parameters, size_t count,
                         const struct freeze *freeze);
 
+/* The same for a process that shares the model's state, with its rooms (train/units.h). */
+int64_t optimizer_shared_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                               const struct freeze *freeze, struct optimizer_sharing sharing);
+
 /* Adds up the gradients of all processes, as far as this one needs them; to be called before norm and step.
  */
 enum status optimizer_reduce(struct optimizer *optimizer, struct error *err);

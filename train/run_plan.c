@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "train/communicator.h"
+
 const double run_plan_ahead = (double)(1 << 30);
 
 /* Memory that programs can have without swapping, in bytes; 0 when the system does not say. */
@@ -44,7 +46,8 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
     struct parameter *parameters = parameters_list(&run->model.config, &count, err);
     if (!parameters) return STATUS_FAILED;
     count_parameters(plan, parameters, count, &freeze);
-    plan->trained_bytes = (double)optimizer_bytes(&run->model, parameters, count, &freeze);
+    plan->trained_bytes =
+        (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, run_sharing(run->config));
     free(parameters);
     printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
            run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));
@@ -82,7 +85,12 @@ double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t
 }
 
 void run_plan_memory(struct run_plan *plan) {
-    printf("memory\n");
+    const int processes = communicator_size(plan->run->config->processes);
+    if (processes > 1)
+        printf("memory of each of %d processes, ZeRO stage %d\n", processes,
+               run_sharing(plan->run->config).stage);
+    else
+        printf("memory\n");
     run_plan_bytes(plan, "weights, moments, gradients (trained)", plan->trained_bytes);
     run_plan_bytes(plan, "weights (frozen, mapped)", plan->frozen_bytes);
 }
@@ -94,7 +102,9 @@ void run_plan_bytes(struct run_plan *plan, const char *what, double bytes) {
 
 void run_plan_end(struct run_plan *plan) {
     double available = available_memory();
-    if (!plan->run->config->save_only_model)
+    const struct train_config *config = plan->run->config;
+    bool by_pieces = communicator_size(config->processes) > 1 && run_sharing(config).stage > 0;
+    if (!config->save_only_model && !by_pieces)
         run_plan_bytes(plan, "a checkpoint while it is written", 12.0 * (double)plan->trained);
     printf("  %-36s %10.3f GB\n", "all", plan->total / 1e9);
     if (available > 0)

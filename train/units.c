@@ -16,6 +16,11 @@ struct unit {
     size_t weight_count, gradient_count;
 };
 
+/* In bytes. */
+struct room_sizes {
+    size_t weights[ROOMS], gradients[ROOMS];
+};
+
 /* Offsets in bytes in the rooms. */
 struct place {
     size_t weight, operand, gradient;
@@ -29,7 +34,6 @@ struct units {
     struct sliced *sliced; /* what the units' lists lie in */
     int64_t first[UNIT_KINDS + 1];
     struct {
-        size_t bytes;
         void *memory;
         const struct unit *holds; /* NULL: none */
     } weights[ROOMS], gradients[ROOMS];
@@ -60,37 +64,46 @@ static void at_least(size_t *bytes, size_t needed) {
     if (*bytes < needed) *bytes = needed;
 }
 
-/* Gives every parameter its place beside the others of its unit. */
-static void find_places(struct units *units, const struct freeze *freeze) {
-    const struct optimizer *optimizer = units->optimizer;
+/* Gives every parameter its place beside the others of its unit; places: [count], or NULL: only the sizes
+ * grow. */
+static void find_places(const struct model *model, const struct parameter *parameters, size_t count,
+                        const struct freeze *freeze, bool with_weights, struct place *places,
+                        struct room_sizes *sizes) {
     const struct parameter *last = NULL;
     size_t weights = 0, gradients = 0;
-    for (size_t i = 0; i < optimizer->parameter_count; i++) {
-        const struct parameter *p = &optimizer->parameters[i];
-        struct place *place = &units->places[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct parameter *p = &parameters[i];
+        struct place place = {0};
         if (freeze_holds(freeze, p)) continue;
         if (!last || last->unit != p->unit || last->layer != p->layer) weights = gradients = 0;
         last = p;
-        place->gradient = take(&gradients, p, DTYPE_F32);
-        at_least(&units->gradients[room_of(p->unit, p->layer, false)].bytes, gradients);
-        if (!units->shares_weights) continue;
-        /* An embedding's copy serves the head alone, when the embedding has been used. */
-        if (optimizer_takes_weights(optimizer->model, p)) place->weight = take(&weights, p, DTYPE_F32);
-        if (p->kind == PARAMETER_EMBEDDING)
-            place->operand = 0;
-        else if (optimizer_takes_copy(optimizer->model, p))
-            place->operand = take(&weights, p, DTYPE_BF16);
-        at_least(&units->weights[room_of(p->unit, p->layer, true)].bytes, weights);
+        place.gradient = take(&gradients, p, DTYPE_F32);
+        if (with_weights && optimizer_takes_weights(model, p)) place.weight = take(&weights, p, DTYPE_F32);
+        /* An embedding's copy serves the head alone, when the embedding has been used: it begins the room. */
+        if (with_weights && optimizer_takes_copy(model, p) && p->kind != PARAMETER_EMBEDDING)
+            place.operand = take(&weights, p, DTYPE_BF16);
+        at_least(&sizes->gradients[room_of(p->unit, p->layer, false)], gradients);
+        at_least(&sizes->weights[room_of(p->unit, p->layer, true)], weights);
+        if (places) places[i] = place;
     }
 }
 
-static enum status make_rooms(struct units *units, struct error *err) {
+int64_t units_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                    const struct freeze *freeze, int stage) {
+    struct room_sizes sizes = {0};
+    size_t bytes = 0;
+    if (stage < 2) return 0;
+    find_places(model, parameters, count, freeze, stage == 3, NULL, &sizes);
+    for (int r = 0; r < ROOMS; r++) bytes += sizes.weights[r] + sizes.gradients[r];
+    return (int64_t)bytes;
+}
+
+static enum status make_rooms(struct units *units, const struct room_sizes *sizes, struct error *err) {
     struct device *device = units->optimizer->model->device;
     for (int r = 0; r < ROOMS; r++) {
         units->gradients[r].memory =
-            device_allocate(device, units->gradients[r].bytes, "gradients of a layer", err);
-        units->weights[r].memory =
-            device_allocate(device, units->weights[r].bytes, "weights of a layer", err);
+            device_allocate(device, sizes->gradients[r], "gradients of a layer", err);
+        units->weights[r].memory = device_allocate(device, sizes->weights[r], "weights of a layer", err);
         if (!units->gradients[r].memory || !units->weights[r].memory) return STATUS_FAILED;
     }
     return STATUS_OK;
@@ -98,6 +111,7 @@ static enum status make_rooms(struct units *units, struct error *err) {
 
 struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze, struct error *err) {
     const struct model_config *config = &optimizer->model->config;
+    struct room_sizes sizes = {0};
     struct units *units = memory_new(1, sizeof *units, "the units of the model", err);
     if (!units) return NULL;
     units->optimizer = optimizer;
@@ -113,8 +127,9 @@ struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze
     /* A parameter has a weight, maybe a copy that is another unit's, and a gradient. */
     units->sliced = memory_new(3 * count, sizeof *units->sliced, "the units of the model", err);
     if (!units->places || !units->units || !units->sliced) goto err;
-    find_places(units, freeze);
-    if (make_rooms(units, err) != STATUS_OK) goto err;
+    find_places(optimizer->model, optimizer->parameters, count, freeze, units->shares_weights, units->places,
+                &sizes);
+    if (make_rooms(units, &sizes, err) != STATUS_OK) goto err;
     return units;
 err:
     units_free(units);

@@ -21,6 +21,10 @@
 struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze, struct error *err);
 void units_free(struct units *units);
 
+/* Bytes of the rooms for what is trained of the model, whose parameters these are; none below stage 2. */
+int64_t units_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                    const struct freeze *freeze, int stage);
+
 /* Where the wholes of parameter `index` of the optimizer's list lie: f32 weights, their copy, the gradient;
  * no tensor for what has no place in a room. */
 struct unit_tensors {

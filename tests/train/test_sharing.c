@@ -157,6 +157,32 @@ static void test_shares(void **state) {
     close_all(&f);
 }
 
+/* What is planned is what is taken, by the process that has most. */
+static void test_bytes(void **state) {
+    (void)state;
+    const struct freeze freeze = {0};
+    for (int stage = 0; stage <= 3 && rank == 0; stage++) {
+        struct fixture f;
+        open_all(&f, "tests/golden/model/tied", DTYPE_BF16, stage);
+        const struct optimizer *o = &f.optimizer;
+        const struct optimizer_sharing sharing = {all, stage};
+        int64_t bytes = units_bytes(&f.model, o->parameters, o->parameter_count, &freeze, o->stage);
+        for (size_t p = 0; p < o->count; p++) {
+            const struct trained_parameter *trained = &o->trained[p];
+            int64_t all_of_it = trained->weight.rows * trained->weight.cols, shard = trained->shard.count;
+            int64_t copied = trained->operand.rows * trained->operand.cols;
+            int64_t learned = trained->gradient.rows * trained->gradient.cols;
+            bytes += 8 * shard + 4 * (o->stage >= 2 ? shard : learned);
+            bytes += o->stage >= 3 ? 4 * shard : 4 * (all_of_it > 0 ? all_of_it : shard);
+            bytes += 2 * (o->stage >= 3 && copied > 0 ? shard : copied);
+        }
+        assert_true(bytes ==
+                    optimizer_shared_bytes(&f.model, o->parameters, o->parameter_count, &freeze, sharing));
+        assert_true(bytes == o->bytes);
+        close_all(&f);
+    }
+}
+
 /* What is no number in one process makes the norm one that is none in all. */
 static void test_not_a_number(void **state) {
     (void)state;
@@ -280,9 +306,9 @@ static void test_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),        cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_not_a_number), cmocka_unit_test(test_uneven_passes),
-        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_steps),         cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_bytes),         cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_uneven_passes), cmocka_unit_test(test_failure),
     };
     return cmocka_run_group_tests(tests, meet, part);
 }
