@@ -61,9 +61,18 @@ void device_fail(struct device *device, const char *format, ...) {
     error_set(&device->error, "device %s: %s", device->backend->name, message);
 }
 
+static void tell_no_memory(const struct device *device, const char *what, size_t bytes, struct error *err) {
+    struct device_info info = device_describe(device);
+    if (info.own_memory)
+        error_set(err, "out of memory for %s (%zu bytes; the GPU has %zu free)", what, bytes,
+                  info.free_memory);
+    else
+        error_set(err, "out of memory for %s (%zu bytes)", what, bytes);
+}
+
 void *device_allocate(struct device *device, size_t bytes, const char *what, struct error *err) {
     void *memory = device->backend->allocate(device, bytes ? bytes : 1);
-    if (!memory) error_set(err, "out of memory for %s (%zu bytes)", what, bytes);
+    if (!memory) tell_no_memory(device, what, bytes, err);
     return memory;
 }
 
@@ -74,7 +83,7 @@ void device_release(struct device *device, void *memory) {
 void *device_import(struct device *device, const void *host, size_t bytes, const char *what,
                     struct error *err) {
     void *memory = device->backend->import(device, host, bytes);
-    if (!memory) error_set(err, "out of memory for %s (%zu bytes)", what, bytes);
+    if (!memory) tell_no_memory(device, what, bytes, err);
     return memory;
 }
 

@@ -25,9 +25,11 @@ struct device {
 
 /* What the machine gives, for plans and benchmarks. */
 struct device_info {
-    char name[128];   /* the processor or GPU in words, with the instruction set in use */
-    int threads;      /* host threads that compute; 1 for a GPU */
-    bool native_bf16; /* bf16 products run on their own units (AMX, AVX-512 BF16, tensor cores) */
+    char name[128];     /* the processor or GPU in words, with the instruction set in use */
+    int threads;        /* host threads that compute; 1 for a GPU */
+    bool native_bf16;   /* bf16 products run on their own units (AMX, AVX-512 BF16, tensor cores) */
+    bool own_memory;    /* it computes in memory of its own, not the host's */
+    size_t free_memory; /* bytes of that which are free now */
 };
 
 /* What it reaches at most, measured on the spot. */

@@ -76,6 +76,8 @@ static void cuda_describe(const struct device *device, struct device_info *info)
     if (cudaGetDeviceProperties(&properties, 0) == cudaSuccess)
         snprintf(info->name, sizeof info->name, "%.96s (sm_%d%d)", properties.name, properties.major,
                  properties.minor);
+    size_t total;
+    info->own_memory = cudaMemGetInfo(&info->free_memory, &total) == cudaSuccess;
     info->threads = 1;
     info->native_bf16 = true; /* from sm_80 on, the oldest that is built for */
 }

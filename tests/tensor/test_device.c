@@ -195,10 +195,16 @@ static void no_memory_names_its_use(void **state) {
         assert_false(bench.device.failed);
         bench_close(&bench);
     }
-    /* Import copies on the guard device only. */
     struct bench bench;
-    bench_open(&bench, "guard");
     struct error err;
+    bench_open(&bench, "emulated"); /* with memory of its own */
+    assert_null(device_allocate(&bench.device, (size_t)1 << 60, "the cache", &err));
+    assert_non_null(
+        strstr(err.message, "out of memory for the cache (1152921504606846976 bytes; the GPU has "));
+    assert_true(device_describe(&bench.device).free_memory > (size_t)1 << 30);
+    bench_close(&bench);
+    /* Import copies on the guard device only. */
+    bench_open(&bench, "guard");
     calls_left = 1;
     assert_null(device_import(&bench.device, "", 1, "a file", &err));
     calls_left = -1;
