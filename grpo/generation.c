@@ -19,7 +19,7 @@ static void completion_clear(struct grpo_completion *completion) {
 }
 
 void grpo_group_clear(struct grpo_group *group) {
-    for (int64_t i = 0; i < group->count; i++) completion_clear(&group->completions[i]);
+    for (int64_t i = 0; group->completions && i < group->count; i++) completion_clear(&group->completions[i]);
     free(group->completions);
     grpo_prompt_free(group->prompt);
     *group = (struct grpo_group){.row = -1};
@@ -62,7 +62,8 @@ struct generation *generation_new(const int64_t *rows, const int64_t *starts, in
 
 void generation_free(struct generation *generation) {
     if (!generation) return;
-    for (int64_t i = 0; i < generation_slots(generation); i++) grpo_group_clear(&generation->groups[i]);
+    for (int64_t i = 0; generation->groups && i < generation_slots(generation); i++)
+        grpo_group_clear(&generation->groups[i]);
     free(generation->groups);
     free(generation->starts);
     free(generation);

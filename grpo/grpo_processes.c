@@ -15,7 +15,7 @@ static char *write_groups(const struct grpo *grpo, const struct grpo_group *grou
     for (int64_t i = 0; !failed && i < count; i++) {
         char number[32];
         snprintf(number, sizeof number, "%lld", (long long)i);
-        if (own[i])
+        if (own && own[i])
             failed = json_object_set_new(all, number, grpo_group_save(&groups[i], grpo->rewards.count)) != 0;
     }
     struct text text = {0};
@@ -65,7 +65,7 @@ enum status grpo_join_generation(struct grpo *grpo, struct error *err) {
     if (communicator_size(grpo->run.config->processes) == 1) return STATUS_OK;
     bool *own = memory_new((size_t)slots, sizeof *own, "a generation", err);
     enum status status = run_agree(&grpo->run, own ? STATUS_OK : STATUS_FAILED, err);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && own) { /* they agree: it is there */
         for (int64_t s = 0; s < generation->steps; s++)
             for (int64_t i = generation->starts[s]; i < generation->starts[s + 1]; i++)
                 own[i] = grpo_owns(grpo, generation->starts, s, i);

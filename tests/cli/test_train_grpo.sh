@@ -11,12 +11,13 @@ fail() { echo "FAILED: $*"; exit 1; }
 
 "$build/vs2-data" synth --out set --videos 8 --quiet
 
-# The first token of a completion is its reward: rewards differ, though the model says nothing.
+# Every eighth token that a completion may begin with has a reward: rewards differ now and then, though the model says
+# nothing.
 cat >program.sh <<'END'
-grep -o '"completion_ids": *\[[0-9]*' | grep -o '[0-9]*$'
+grep -o '"completion_ids": *\[[0-9]*' | grep -o '[0-9]*$' | awk '{ print $1 % 8 == 0 }'
 END
 settings=(stage=grpo model_name_or_path=set/model dataset=set/grpo.json max_completion_length=12 num_generations=4
-  reward_funcs="[truncation, 'cmd:sh program.sh']" reward_weights="[1, 0.01]" per_device_train_batch_size=1
+  reward_funcs="[truncation, 'cmd:sh program.sh']" reward_weights="[0, 1]" per_device_train_batch_size=1
   gradient_accumulation_steps=2 max_steps=8 learning_rate=1e-3 logging_steps=1 save_steps=2 save_dtype=f32 bf16=false
   video_min_frames=2 video_maxlen=2 video_min_pixels=12544 video_max_pixels=12544 val_size=2 disable_tqdm=true)
 run() { local dir=$1; shift; "$train" "${settings[@]}" output_dir="$dir" "$@"; } # run DIR [key=value ...]
@@ -71,11 +72,18 @@ same_weights whole replayed
 # Killed at random times, with rollouts that last for two steps and are trained on twice, groups replaced, and a
 # reference model that moves.
 hard=(num_iterations=2 steps_per_generation=4 dynamic_sampling=true sync_ref_model=true ref_model_sync_steps=3
-  loss_type=dapo scale_rewards=batch importance_sampling_cap=2 entropy_coef=0.01 save_steps=1 save_total_limit=2)
+  seed=4 loss_type=dapo scale_rewards=batch importance_sampling_cap=2 entropy_coef=0.01 save_steps=1 save_total_limit=2)
 good steady "${hard[@]}"
 # An epoch has three steps: a generation of two, and one of what is left.
 [ "$(echo steady/completions/*)" = "$(echo steady/completions/step_{1,2,5,7,8}.jsonl)" ] || fail "completions are written when first trained on"
 grep -qE '"clip_ratio": 0\.[0-9]*[1-9]' steady/trainer_log.jsonl || fail "no ratio was clipped"
+# Groups that tell nothing apart were replaced, as far as other prompts could.
+good plain "${hard[@]}" dynamic_sampling=false max_steps=1
+first() { head -n1 "$1/trainer_log.jsonl" | grep -oE '"frac_reward_zero_std": [0-9.]+' | grep -oE '[0-9.]+$'; }
+awk -v steady="$(first steady)" -v plain="$(first plain)" 'BEGIN { exit !(steady < plain) }' ||
+  fail "of $(first plain) flat groups $(first steady) stayed"
+[ "$(cat steady/completions/step_[12].jsonl | grep -oE '"problem_id": "[^"]*"' | sort | uniq -c | awk '{ print $1 }' | sort -u)" = 4 ] ||
+  fail "a prompt is twice in a generation"
 kills=0
 while :; do
   "$train" "${settings[@]}" output_dir=killed "${hard[@]}" >out 2>err &
