@@ -41,6 +41,7 @@ static const struct program program = {
         "SIGINT and SIGTERM end the run after the step, with a checkpoint.",
     .examples = "  vs2-train --config configs/sft.yaml dataset=data_27k_train_sft\n"
                 "  vs2-train --config configs/sft.yaml dataset=data_27k_train_sft --dry-run\n"
+                "  vs2-train --config configs/grpo.yaml model_name_or_path=sft dataset=problems.json\n"
                 "  vs2-train configs/sft.yaml dataset=mine media_dir=/data/videos learning_rate=1e-5\n"
                 "  vs2-train --config configs/sft.yaml dataset=mine resume_from_checkpoint=true\n",
     .options = options,
