@@ -127,7 +127,7 @@ static enum status after_step(struct train_run *run, const struct run_step *step
 static enum status take_steps(struct train_run *run, const sigset_t *before, bool *stopped,
                               struct error *err) {
     enum status status = STATUS_OK;
-    if (run->position.step == 0 && run->evaluates && run->config->eval_on_start)
+    if (run->position.step == 0 && run_evaluates(run) && run->config->eval_on_start)
         status = run_agree(run, run_evaluate(run, err), err);
     while (status == STATUS_OK && run->position.step < run->total_steps) {
         struct run_step step;

@@ -74,10 +74,10 @@ rm -r "$work/resumed/checkpoint-4"
 train resumed "${sft[@]}" "${benchmark[@]}" learning_rate=1e-4 val_size=2
 diff <(figures sft) <(figures resumed) || fail "resumed: other figures"
 
-# ---- Pairs, with nothing held out, at the end only ----
+# ---- Pairs, with nothing held out, at both ends only ----
 train pairs "${sft[@]}" "${benchmark[@]}" learning_rate=1e-4 eval_benchmark=videogen-reward-bench "eval_data=$work/pairs.csv" \
-  eval_steps=null do_eval=true eval_limit=4
-[ "$(figures pairs | wc -l)" = 1 ] || fail "one evaluation was expected"
+  eval_steps=null eval_on_start=true do_eval=true eval_limit=4
+[ "$(figures pairs | grep -oE '"current_steps": [0-9]+' | tr -dc '0-9\n' | tr '\n' ' ')" = "0 4 " ] || fail "evaluations at steps 0 and 4 were expected"
 figures pairs | grep -qE '"eval_mean_acc": .*"eval_vq_acc_ties": .*"eval_overall_acc_no_ties": .*"eval_scored": 4' || fail "$(figures pairs)"
 figures pairs | grep -q eval_loss && fail "a loss on nothing"
 
