@@ -2,11 +2,17 @@
 
 #include <stdlib.h>
 
-enum { ALIGNMENT = 64 }; /* what swscale's widest stores want of a row */
+/* What swscale's widest stores want of a row; and pixels that it takes at once: of a row without room for all
+ * of its last block the columns of that block are not written at all. */
+enum { ALIGNMENT = 64, BLOCK = 32 };
+
+static size_t round_up(size_t value, size_t unit) {
+    return (value + unit - 1) / unit * unit;
+}
 
 enum status picture_new(struct size size, int channels, struct picture *picture, struct error *err) {
     if (size_check(size, err)) return STATUS_FAILED;
-    size_t stride = ((size_t)size.width * (size_t)channels + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    size_t stride = round_up(round_up((size_t)size.width, BLOCK) * (size_t)channels, ALIGNMENT);
     size_t bytes = stride * (size_t)size.height + ALIGNMENT;
     uint8_t *pixels = aligned_alloc(ALIGNMENT, bytes);
     if (!pixels) return error_set(err, "out of memory for a picture (%zu bytes)", bytes);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 
 #include "base/file.h"
 #include "data/video.h"
+#include "data/video_write.h"
 #include "data/visual.h"
 #include "tests/data/support.h"
 
@@ -357,6 +359,39 @@ static void test_stated_frames_only(void **state) {
     visual_free(&visual);
 }
 
+static enum status check_grey(void *context, int64_t index, const struct picture *picture,
+                              struct error *err) {
+    (void)context, (void)index, (void)err;
+    const size_t row = (size_t)picture->size.width * (size_t)picture->channels;
+    for (int64_t y = 0; y < picture->size.height; y++)
+        for (size_t i = 0; i < row; i++)
+            assert_in_range(picture->pixels[(size_t)y * picture->stride + i], 125, 131);
+    return STATUS_OK;
+}
+
+/* Of every width all columns are decoded: what memory held before shows nowhere. */
+static void test_widths(void **state) {
+    enum { HEIGHT = 16, LEAST = 16, MOST = 144 };
+    (void)state;
+    struct error err = {{0}};
+    uint8_t grey[MOST * HEIGHT * 3];
+    memset(grey, 128, sizeof grey);
+    mallopt(M_PERTURB, 0x5A);
+    for (int width = LEAST; width <= MOST; width += 2) {
+        const char *path = scratch_path("grey.mp4");
+        struct video_writer *writer = video_writer_open(path, width, HEIGHT, 2, &err);
+        if (!writer || video_writer_frame(writer, grey, &err) || video_writer_close(writer, &err))
+            fail_msg("%s", err.message);
+        struct video *video;
+        const struct video_options options = {.threads = 1};
+        const int64_t first = 0;
+        if (video_open(path, &options, &video, &err)) fail_msg("%s", err.message);
+        if (video_decode(video, &first, 1, check_grey, NULL, NULL, &err)) fail_msg("%s", err.message);
+        video_close(video);
+    }
+    mallopt(M_PERTURB, 0);
+}
+
 /* Damaged bytes give an error or frames, never a crash. */
 static void test_damage(void **state) {
     static const char *const names[] = {"bframes.mp4",      "odd.avi",          "uneven.mkv",
@@ -396,6 +431,7 @@ int main(void) {
         cmocka_unit_test(test_absurd_sizes),
         cmocka_unit_test(test_one_frame),
         cmocka_unit_test(test_stated_frames_only),
+        cmocka_unit_test(test_widths),
         cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
