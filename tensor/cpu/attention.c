@@ -237,7 +237,7 @@ void cpu_attention_forward(struct device *device, struct tensor out, struct tens
         call.workspaces = aligned_alloc(64, threads * WORKSPACE_FLOATS * sizeof(float));
         if (!call.workspaces) status = error_set(&err, "out of memory for attention");
     }
-    if (status != STATUS_OK)
+    if (status != STATUS_OK || !call.workspaces)
         device_fail(device, "%s", err.message);
     else if (spread)
         attend_spread(&call);

@@ -197,7 +197,7 @@ static void check_everywhere(struct problem *p) {
 static float *golden_values(const json_t *golden, const char *name, int64_t count) {
     const json_t *list = json_object_get(golden, name);
     assert_int_equal(json_array_size(list), count);
-    float *x = malloc((size_t)count * sizeof *x);
+    float *x = malloc((size_t)(count + 1) * sizeof *x);
     assert_non_null(x);
     for (int64_t i = 0; i < count; i++) x[i] = (float)json_number_value(json_array_get(list, (size_t)i));
     return x;

@@ -251,17 +251,18 @@ static void pack(const struct gradient_keys *keys, const struct gradient_source 
     memset(keys->d_value, 0, (size_t)keys->keys * STRIDE * sizeof(float));
 }
 
-static void pair_two(float *to, const float *a, const float *b, int head_dim) {
-    pair_rows((uint32_t *)(void *)to, (const uint16_t *)(const void *)a, (const uint16_t *)(const void *)b,
-              head_dim, (head_dim + LANES - 1) / LANES * LANES);
+/* A row of bf16 and the next one, or zeros when there are not two. */
+static void pair_two(float *to, const float *from, bool two, int head_dim) {
+    const uint16_t *row = (const uint16_t *)(const void *)from;
+    pair_rows((uint32_t *)(void *)to, row, two ? row + 2 * STRIDE : zero_row, head_dim,
+              (head_dim + LANES - 1) / LANES * LANES);
 }
 
 static void pair(const struct gradient_queries *queries, int head_dim) {
     for (int r = 0; r < queries->rows; r += 2) {
-        const float *q = queries->q + r * STRIDE, *d_out = queries->d_out + r * STRIDE;
         bool two = r + 1 < queries->rows;
-        pair_two(queries->q_pairs + r / 2 * STRIDE, q, two ? q + STRIDE : NULL, head_dim);
-        pair_two(queries->d_out_pairs + r / 2 * STRIDE, d_out, two ? d_out + STRIDE : NULL, head_dim);
+        pair_two(queries->q_pairs + r / 2 * STRIDE, queries->q + r * STRIDE, two, head_dim);
+        pair_two(queries->d_out_pairs + r / 2 * STRIDE, queries->d_out + r * STRIDE, two, head_dim);
     }
 }
 

@@ -125,11 +125,11 @@ static inline void pack_key_columns(float *to, const char *from, size_t row_byte
         pack_keys(to, from, row_bytes, kind, keys, head_dim);
 }
 
-/* Two rows of bf16 as one of pairs, zeros behind them up to `width`; b NULL: zeros. */
+static const uint16_t zero_row[ATTENTION_WIDTH]; /* beside a last row without a neighbour */
+
+/* Two rows of bf16 as one of pairs, zeros behind them up to `width`. */
 static inline void pair_rows(uint32_t *restrict to, const uint16_t *restrict a, const uint16_t *restrict b,
                              int count, int width) {
-    static const uint16_t zeros[ATTENTION_WIDTH];
-    if (!b) b = zeros;
 #pragma omp simd
     for (int i = 0; i < count; i++) to[i] = a[i] | (uint32_t)b[i] << 16;
     for (int i = count; i < width; i++) to[i] = 0;
@@ -144,7 +144,8 @@ static inline void pack_value_pairs(float *to, const char *from, size_t row_byte
         for (int i = 0; i < head_dim; i += PANEL) {
             int count = head_dim - i < PANEL ? head_dim - i : PANEL;
             const uint16_t *a = (const uint16_t *)(const void *)row + i;
-            const uint16_t *b = k + 1 < keys ? (const uint16_t *)(const void *)(row + row_bytes) + i : NULL;
+            const uint16_t *b =
+                k + 1 < keys ? (const uint16_t *)(const void *)(row + row_bytes) + i : zero_row;
             uint32_t *at = (uint32_t *)(void *)(to + (i / PANEL) * VALUE_PANEL + k / 2 * PANEL);
             pair_rows(at, a, b, count, (count + LANES - 1) / LANES * LANES);
         }
