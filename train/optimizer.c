@@ -1,5 +1,6 @@
 #include "train/optimizer.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +208,7 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     optimizer->parameters = parameters_list(&model->config, &optimizer->parameter_count, err);
     if (!optimizer->parameters) goto err;
     bool in_rooms = optimizer->stage >= STAGE_OF_GRADIENTS && parts > OPTIMIZER_GRADIENT;
+    assert(in_rooms || optimizer->stage < STAGE_OF_WEIGHTS);
     if (in_rooms && !(optimizer->units = units_new(optimizer, freeze, err))) goto err;
     optimizer->trained =
         memory_new(optimizer->parameter_count, sizeof *optimizer->trained, "trained parameters", err);

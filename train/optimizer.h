@@ -109,8 +109,9 @@ enum status optimizer_open_model(const char *name, struct device *device, enum d
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
                            struct optimizer_sharing sharing, struct error *err);
 
-/* The same for a model that is not trained but moved (a reference model): weights and copies alone. Moments
- * and gradients are no tensors, and of the functions below only close and refresh may be called. */
+/* The same for a model that is not trained but moved (a reference model), up to ZeRO stage 2: weights and
+ * copies alone. Moments and gradients are no tensors, and of the functions below only close and refresh may
+ * be called. */
 enum status optimizer_open_weights(struct optimizer *optimizer, struct model *model,
                                    const struct freeze *freeze, struct optimizer_sharing sharing,
                                    struct error *err);
