@@ -106,7 +106,7 @@ static void print_outcome(const struct benchmark_run *run, const struct run_outc
                run->output, outcome->scored, outcome->waiting);
         return;
     }
-    printf("%s: %" PRId64 " videos, %" PRId64 " without scores", run->output, outcome->rows, outcome->failed);
+    printf("%s: %" PRId64 " videos, %" PRId64 " failed", run->output, outcome->rows, outcome->failed);
     if (!isnan(outcome->accuracy) && run->place.size == 1)
         printf(", accuracy %.1f%%", outcome->accuracy * 100);
     printf("\n");

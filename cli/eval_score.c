@@ -37,7 +37,7 @@ static void show_progress(void *context, const struct run_progress *now) {
         {"accuracy", PROGRESS_PERCENT, now->accuracy},
         {"ETA", PROGRESS_DURATION, last ? NAN : left},
         {"tok/s", PROGRESS_SPEED, (double)now->new_tokens / now->seconds},
-        {"without scores", PROGRESS_SPEED, now->failed ? (double)now->failed : NAN},
+        {"failed", PROGRESS_SPEED, now->failed ? (double)now->failed : NAN},
     };
     if (logged) display->logged = now->seconds;
     progress_show(display->progress, "videos", alone ? now->done : now->mine_done,

@@ -45,7 +45,7 @@ struct benchmark_run {
 };
 
 struct run_outcome {
-    int64_t rows, failed; /* wanted, and without scores */
+    int64_t rows, failed; /* wanted; and those whose video could not be scored */
     int64_t scored;       /* by this call */
     int64_t waiting;      /* not there yet: other processes have them; RES.json is written when 0 */
     double accuracy;

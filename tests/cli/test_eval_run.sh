@@ -52,7 +52,7 @@ run=("$eval" run --model tests/golden/score --benchmark videoscore-bench-v2 --da
 # ---- Unbroken: all rows in order, bad videos in rows of their own ----
 expect 1 "2 of the videos could not be scored" "${run[@]}" --output "$work/whole.json"
 grep -q 'accuracy [0-9]*%' "$work/err" || fail "no running accuracy: $(cat "$work/err")"
-grep -qx "$work/whole.json: 60 videos, 2 without scores, accuracy [0-9.]*%" "$work/out" || fail "summary: $(cat "$work/out")"
+grep -qx "$work/whole.json: 60 videos, 2 failed, accuracy [0-9.]*%" "$work/out" || fail "summary: $(cat "$work/out")"
 lasting "$work/whole.json" >"$work/unbroken"
 grep -oE '"video_name": "[a-z0-9_]*"' "$work/whole.json" | grep -oE '[0-9]+' | cmp -s - <(seq -w 0 59) || fail "order"
 grep -c '"output": null' "$work/whole.json" | grep -qx 2 || fail "rows without scores"
