@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # demo.sh [DIR]: from nothing to a judge of videos. Installs what is missing, builds, renders a small video set with
-# graded faults in DIR (default: demo), trains a model on it from random weights, and compares its scores of held-out
-# clips with the truth.
+# graded faults in DIR (default: demo), trains a model on it from random weights (SFT, then GRPO), and compares what it
+# was at each stage on clips that it has not seen.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-demo}
@@ -23,54 +23,43 @@ echo "its movement impossible, each in one of five strengths. That is what the t
 step "supervised fine-tuning: everything is learned, from the pixels to the words"
 build/vs2-train --config configs/demo_sft.yaml model_name_or_path="$out/model" dataset_dir="$out" output_dir="$out/sft"
 
-step "scores of 200 clips that it has not seen"
-build/vs2-score --model "$out/sft" --input "$out/test/rows.jsonl" --media-dir "$out/test" --max-frames 8 \
-  --temperature 0 --max-new-tokens 128 --format json --output "$out/scores.jsonl"
-
-step "one of them"
-video=$out/test/videos/test_0000_0.mp4
-prompt=$(sed -n '1s/.*"prompt": "\(.*\)"}/\1/p' "$out/test/rows.jsonl")
-build/vs2-score --model "$out/sft" --video "$video" --prompt "$prompt" --max-frames 8 --temperature 0 \
-  --max-new-tokens 128
+step "one clip that it has not seen"
+clip() { # KEY: of the first line of the test set
+  sed -n "1s/.*\"$1\": \"\([^\"]*\)\".*/\1/p" "$out/test/rows.jsonl"
+}
+build/vs2-score --model "$out/sft" --video "$out/test/$(clip video)" --prompt "$(clip prompt)" --max-frames 8 \
+  --temperature 0 --max-new-tokens 128
 echo
 echo "The truth: $(sed -n '/"thinking"/{s/.*"thinking": "\(.*\)".*/\1/p;q}' "$out/test/videoscore-bench-v2.json")"
 
-step "how often the score is exactly right"
-# Truth and answers are in the same order: a line a value of the indented truth, a line a clip of the answers.
-awk '
-  function value(line) { sub(/.*: */, "", line); return line + 0 }
-  FNR == NR {
-    for (d = 1; d <= 3; d++) if (index($0, "\"" key[d] "\"")) truth[d, ++count[d]] = value($0)
-    next
-  }
-  {
-    row++
-    for (d = 1; d <= 3; d++)
-      if (match($0, "\"" letter[d] "_hard_score\": *[0-9]")) {
-        score = substr($0, RSTART + RLENGTH - 1, 1)
-        right[d] += score == truth[d, row]
-      }
-  }
-  BEGIN {
-    split("visual_score t2v_score phy_score", key, " "); split("v t p", letter, " ")
-    split("visual quality,text-to-video alignment,physical consistency", name, ",")
-  }
-  END {
-    printf "%-26s %10s %22s %7s\n", "", "this model", "best constant guess", "ratio"
-    for (d = 1; d <= 3; d++) {
-      most = 0
-      for (s = 1; s <= 5; s++) {
-        n = 0
-        for (i = 1; i <= row; i++) n += truth[d, i] == s
-        if (n > most) most = n
-      }
-      model = 100 * right[d] / row; guess = 100 * most / row; models += model / 3; guesses += guess / 3
-      printf "%-26s %9.1f%% %21.1f%% %7.2f\n", name[d], model, guess, model / guess
-    }
-    printf "%-26s %9.1f%% %21.1f%% %7.2f\n", "mean", models, guesses, models / guesses
-  }' "$out/test/videoscore-bench-v2.json" "$out/scores.jsonl"
+step "reinforcement (GRPO): eight answers a clip, and those are made likelier that come nearer to the truth"
+build/vs2-train --config configs/demo_grpo.yaml model_name_or_path="$out/sft" dataset="$out/grpo.json" \
+  output_dir="$out/grpo"
+
+step "200 clips that none of the models has seen"
+mkdir -p "$out/results"
+for model in model sft grpo; do
+  build/vs2-eval run --model "$out/$model" --benchmark videoscore-bench-v2 --data "$out/test/videoscore-bench-v2.json" \
+    --videos "$out/test/videos" --max-frames 8 --temperature 0 --max-new-tokens 128 --output "$out/results/$model.json"
+done
+
+step "the model before training, after SFT and after GRPO"
+results=("$out"/results/{model,sft,grpo}.json)
+build/vs2-eval metrics --benchmark videoscore-bench-v2 "${results[@]}" >"$out/results/points.txt"
+build/vs2-eval metrics --benchmark videogen-reward-bench --data "$out/test/videogen-reward-bench.csv" "${results[@]:1}" \
+  >"$out/results/pairs.txt"
+grep -E "rows,|visual quality  |^accuracy|three exact|constant" "$out/results/points.txt"
+echo
+grep -E "^pairs|visual quality  |json:" "$out/results/pairs.txt"
+echo
+for model in sft grpo; do
+  echo "the best of five clips, picked by $model:"
+  build/vs2-eval best-of-n "$out/results/$model.json" --output "$out/results/picks_$model.json"
+done
+build/vs2-eval report --benchmark videoscore-bench-v2 --videos "$out/test/videos" "${results[@]}" -o "$out/report.html"
 
 step "done"
-echo "The model is $out/sft, its loss over the steps $out/sft/training_loss.svg, the answers $out/scores.jsonl."
-echo "Next: watch $out/videos/, change configs/demo_sft.yaml (more steps, another rate), score a clip of your own:"
-echo "  build/vs2-score --model $out/sft --video FILE --prompt TEXT --max-frames 8"
+echo "Open $out/report.html: the three models beside each other, and every clip with its answer, worst first."
+echo "Losses and rewards over the steps are $out/sft/training_loss.svg and $out/grpo/reward_curve.svg."
+echo "Next: watch $out/videos/, change configs/demo_*.yaml (more steps, another rate), score a clip of your own:"
+echo "  build/vs2-score --model $out/grpo --video FILE --prompt TEXT --max-frames 8"
