@@ -244,7 +244,7 @@ struct generation *generation_load(const json_t *saved, int64_t reward_count, st
     struct generation *generation = NULL;
     int64_t *first = NULL, *rows = memory_new(json_array_size(groups), sizeof *rows, "a generation", err);
     enum status status = rows ? load_starts(starts, json_array_size(groups), &first, err) : STATUS_FAILED;
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && first) /* always, which the analyser does not see */
         generation = generation_new(rows, first, (int64_t)json_array_size(starts) - 1, reward_count, err);
     for (int64_t i = 0; generation && status == STATUS_OK && i < generation_slots(generation); i++)
         status =
