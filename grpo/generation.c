@@ -70,7 +70,7 @@ void generation_free(struct generation *generation) {
 }
 
 int64_t generation_slots(const struct generation *generation) {
-    return generation->steps > 0 ? generation->starts[generation->steps] : 0;
+    return generation->starts ? generation->starts[generation->steps] : 0;
 }
 
 enum status generation_compare(struct generation *generation, enum scale_rewards scale, struct error *err) {
