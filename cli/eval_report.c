@@ -3,16 +3,16 @@
 #include <stdlib.h>
 
 #include "base/file.h"
-#include "base/memory.h"
 #include "base/progress.h"
 #include "cli/eval.h"
+#include "cli/eval_files.h"
 #include "cli/options.h"
 #include "eval/report.h"
 
 struct report_options {
-    const char *benchmark, *data, *videos, *output;
-    int score;
-    int64_t seed, thumbnails;
+    struct eval_files_options files;
+    const char *videos, *output;
+    int64_t thumbnails;
     bool quiet;
 };
 
@@ -24,24 +24,7 @@ static const struct option_spec options[] = {
      .kind = OPTION_STRING,
      .required = true,
      .offset = offsetof(struct report_options, output)},
-    {.name = "benchmark",
-     .argument = "NAME",
-     .help = "the benchmark that the rows are of",
-     .standard = "rows with ground truth from 1 to 5",
-     .kind = OPTION_STRING,
-     .offset = offsetof(struct report_options, benchmark)},
-    {.name = "data",
-     .argument = "PAIRS",
-     .help = "the benchmark's file of pairs, JSON or CSV",
-     .kind = OPTION_STRING,
-     .offset = offsetof(struct report_options, data)},
-    {.name = "score",
-     .argument = "KIND",
-     .help = "which scores of a row count: as-written, hard or float; see vs2-eval metrics --help",
-     .standard = "as-written",
-     .kind = OPTION_CHOICE,
-     .choices = score_kinds,
-     .offset = offsetof(struct report_options, score)},
+    {.kind = OPTION_TABLE, .table = eval_files_table, .offset = offsetof(struct report_options, files)},
     {.name = "videos",
      .argument = "DIR",
      .help = "the folder of the videos, to show frames of them",
@@ -55,13 +38,6 @@ static const struct option_spec options[] = {
      .kind = OPTION_INTEGER,
      .high = 1e9,
      .offset = offsetof(struct report_options, thumbnails)},
-    {.name = "seed",
-     .argument = "N",
-     .help = "of the bootstrap and the permutations",
-     .standard = "0",
-     .kind = OPTION_INTEGER,
-     .high = 1e15,
-     .offset = offsetof(struct report_options, seed)},
     {.name = "quiet",
      .help = "show no progress",
      .kind = OPTION_FLAG,
@@ -111,27 +87,16 @@ static enum status write_report(const struct results *files, size_t count, const
 
 static enum status make_report(const struct report_options *wish, char **paths, size_t count,
                                struct error *err) {
-    struct benchmark_pair_list pairs = {0};
-    struct report_settings settings = {.benchmark = benchmark_any(),
-                                       .seed = (uint64_t)wish->seed,
+    struct eval_files files;
+    enum status status = eval_files_read(&wish->files, paths, count, &files, err);
+    struct report_settings settings = {.benchmark = files.benchmark,
+                                       .pairs = files.pairs,
+                                       .seed = files.seed,
                                        .videos = wish->videos,
                                        .thumbnails = wish->thumbnails};
-    if (!count) return error_usage(err, "no file is named");
-    if (wish->benchmark && !(settings.benchmark = benchmark_find(wish->benchmark, err))) return STATUS_USAGE;
-    if (wish->data && !wish->benchmark)
-        return error_usage(err, "--data needs --benchmark, which says what its fields are");
-    struct results *files = memory_new(count, sizeof *files, "results", err);
-    enum status status = files ? STATUS_OK : STATUS_FAILED;
-    if (status == STATUS_OK && wish->data) {
-        status = benchmark_pairs_read(settings.benchmark, wish->data, &pairs, err);
-        settings.pairs = &pairs;
-    }
-    for (size_t i = 0; i < count && status == STATUS_OK; i++)
-        status = results_read(paths[i], settings.benchmark, (enum score_kind)wish->score, &files[i], err);
-    if (status == STATUS_OK) status = write_report(files, count, wish->output, &settings, wish->quiet, err);
-    for (size_t i = 0; i < count && files; i++) results_free(&files[i]);
-    benchmark_pairs_free(&pairs);
-    free(files);
+    if (status == STATUS_OK)
+        status = write_report(files.list, files.count, wish->output, &settings, wish->quiet, err);
+    eval_files_free(&files);
     return status;
 }
 
