@@ -31,20 +31,29 @@ static enum status open_failed(struct error *err, cudaError_t error, const char 
 
 static void cuda_close(struct device *device) {
     struct cuda_state *state = cuda_state(device);
-    if (state->stream) cudaStreamSynchronize(state->stream);
+    const cudaStream_t streams[] = {state->stream, state->copy_stream, state->communication_stream};
+    cudaDeviceSynchronize();
     cuda_products_close(state->products);
     attention_tables_free(state->tables);
     cuda_staging_close(&state->staging);
     cudaFree(state->workspace);
     cudaFree(state->fault);
-    if (state->stream) cudaStreamDestroy(state->stream);
+    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
+        if (streams[i]) cudaStreamDestroy(streams[i]);
     free(state);
 }
 
+static enum status streams_open(struct cuda_state *state, struct error *err) {
+    cudaStream_t *const streams[] = {&state->stream, &state->copy_stream, &state->communication_stream};
+    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
+        cudaError_t error = cudaStreamCreateWithFlags(streams[i], cudaStreamNonBlocking);
+        if (error != cudaSuccess) return open_failed(err, error, "no stream");
+    }
+    return STATUS_OK;
+}
+
 static enum status memory_open(struct cuda_state *state, struct error *err) {
-    cudaError_t error = cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking);
-    if (error != cudaSuccess) return open_failed(err, error, "no stream");
-    error = cudaMalloc((void **)&state->fault, sizeof *state->fault);
+    cudaError_t error = cudaMalloc((void **)&state->fault, sizeof *state->fault);
     if (error == cudaSuccess) error = cudaMemsetAsync(state->fault, 0, sizeof *state->fault, state->stream);
     if (error != cudaSuccess) return open_failed(err, error, "no memory");
     return STATUS_OK;
@@ -61,7 +70,8 @@ static enum status cuda_open(struct device *device, struct error *err) {
     struct cuda_state *state = memory_new(1, sizeof *state, "the " DEVICE_NAME " device", err);
     if (!state) return STATUS_FAILED;
     device->state = state;
-    enum status status = memory_open(state, err);
+    enum status status = streams_open(state, err);
+    if (status == STATUS_OK) status = memory_open(state, err);
     if (status == STATUS_OK) status = cuda_staging_open(&state->staging, err);
     if (status == STATUS_OK) status = cuda_products_open(&state->products, err);
     if (status == STATUS_OK) status = attention_tables_new(&state->tables, err);
