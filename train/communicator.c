@@ -9,18 +9,6 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "train/communicator_parts.h"
-#include "train/transport.h"
-
-/* Processes that MPI does not join would each train alone, into one folder. */
-static enum status meet(struct communicator *c, int64_t started, struct error *err) {
-    enum status status = transport_open(&c->rank, &c->size, err);
-    if (status != STATUS_OK || c->size == started) return status;
-    transport_close();
-    return error_usage(err,
-                       "the environment says that %lld processes were started, but MPI joins %d: start them "
-                       "with mpirun, or srun --mpi=pmix",
-                       (long long)started, c->size);
-}
 
 enum status communicator_open(struct communicator **communicator, struct error *err) {
     *communicator = NULL;
@@ -29,7 +17,9 @@ enum status communicator_open(struct communicator **communicator, struct error *
     if (status != STATUS_OK || place.size == 1) return status;
     struct communicator *c = memory_new(1, sizeof *c, "the communicator", err);
     if (!c) return STATUS_FAILED;
-    status = meet(c, place.size, err);
+    status = transport_open(&c->transport, &place, err);
+    c->rank = c->transport.rank;
+    c->size = c->transport.size;
     if (status == STATUS_OK)
         *communicator = c;
     else
@@ -47,8 +37,9 @@ int communicator_size(const struct communicator *communicator) {
 
 void communicator_close(struct communicator *communicator, enum status status) {
     if (!communicator) return;
-    if (communicator->size > 1 && status != STATUS_OK && !communicator->agreed) transport_abort(status);
-    transport_close();
+    if (communicator->size > 1 && status != STATUS_OK && !communicator->agreed)
+        transport_abort(&communicator->transport, status);
+    transport_close(&communicator->transport);
     free(communicator->sent);
     free(communicator->received);
     free(communicator);
@@ -78,7 +69,7 @@ enum status communicator_agree(struct communicator *communicator, enum status st
     struct verdict own, *all = memory_new((size_t)communicator->size, sizeof *all, "an agreement", err);
     if (!all) return STATUS_FAILED;
     verdict_fill(&own, communicator, status, err);
-    enum status result = transport_gather(all, &own, sizeof own, err);
+    enum status result = transport_gather(&communicator->transport, all, &own, sizeof own, err);
     for (int r = 0; result == STATUS_OK && r < communicator->size; r++) {
         if (all[r].status == STATUS_OK) continue;
         result = (enum status)all[r].status;
@@ -112,7 +103,8 @@ char **communicator_share(struct communicator *communicator, const char *text, s
     if (size == 1) return cut_texts(text, 1, 0, err);
     uint64_t own = strlen(text) + 1, longest = 0;
     uint64_t *lengths = memory_new((size_t)size, sizeof *lengths, "texts of the processes", err);
-    enum status status = lengths ? transport_gather(lengths, &own, sizeof own, err) : STATUS_FAILED;
+    enum status status =
+        lengths ? transport_gather(&communicator->transport, lengths, &own, sizeof own, err) : STATUS_FAILED;
     for (int r = 0; status == STATUS_OK && r < size; r++)
         if (lengths[r] > longest) longest = lengths[r];
     free(lengths);
@@ -120,7 +112,7 @@ char **communicator_share(struct communicator *communicator, const char *text, s
     if (status == STATUS_OK && (padded = memory_new(longest, 1, "texts of the processes", err)) &&
         (all = memory_new((size_t)size, longest, "texts of the processes", err))) {
         memcpy(padded, text, own);
-        if (transport_gather(all, padded, longest, err) == STATUS_OK)
+        if (transport_gather(&communicator->transport, all, padded, longest, err) == STATUS_OK)
             texts = cut_texts(all, size, longest, err);
     }
     free(padded);
@@ -189,7 +181,8 @@ enum status communicator_sum_values(struct communicator *communicator, double *v
     if (communicator_size(communicator) == 1) return STATUS_OK;
     const size_t bytes = (size_t)count * sizeof *values;
     double *all = memory_new((size_t)communicator->size, bytes, "sums over the processes", err);
-    enum status status = all ? transport_gather(all, values, bytes, err) : STATUS_FAILED;
+    enum status status =
+        all ? transport_gather(&communicator->transport, all, values, bytes, err) : STATUS_FAILED;
     for (int i = 0; status == STATUS_OK && i < count; i++) {
         values[i] = 0;
         for (int r = 0; r < communicator->size; r++) values[i] += all[r * count + i];

@@ -3,7 +3,6 @@
 
 #include "base/memory.h"
 #include "train/communicator_parts.h"
-#include "train/transport.h"
 
 /* ---- Shards ------------------------------------------------------------------------------------------ */
 
@@ -125,7 +124,8 @@ static enum status sum_bucket(struct communicator *c, struct device *device, con
                     STATUS_OK)
                 return STATUS_FAILED;
         }
-    if (transport_exchange(c->received, c->sent, bucket->bytes, err) != STATUS_OK) return STATUS_FAILED;
+    if (transport_exchange(&c->transport, c->received, c->sent, bucket->bytes, err) != STATUS_OK)
+        return STATUS_FAILED;
     const size_t count = bucket->bytes / sizeof(float);
     for (size_t r = 1; r < (size_t)c->size; r++)
         for (size_t i = 0; i < count; i++) c->received[i] += c->received[r * count + i];
@@ -168,7 +168,8 @@ static enum status gather_bucket(struct communicator *c, struct device *device, 
         if (own.cols > 0 && device_read(device, (char *)c->received + piece->offset, own, err) != STATUS_OK)
             return STATUS_FAILED;
     }
-    if (transport_gather(c->sent, c->received, bucket->bytes, err) != STATUS_OK) return STATUS_FAILED;
+    if (transport_gather(&c->transport, c->sent, c->received, bucket->bytes, err) != STATUS_OK)
+        return STATUS_FAILED;
     for (int r = 0; r < c->size; r++)
         for (size_t i = 0; i < bucket->count; i++) {
             const struct piece *piece = &bucket->pieces[i];
@@ -203,13 +204,13 @@ static enum status collect_part(struct communicator *c, struct device *device, i
     if (own.count > 0)
         status = device_read(device, room, elements_of(slice, own.first - shard.first, own.count), err);
     if (c->rank > 0 && own.count > 0) { /* process 0 waits for it, whatever it is worth */
-        sent = transport_send(0, room, (size_t)own.count * sizeof *room, err);
+        sent = transport_send(&c->transport, 0, room, (size_t)own.count * sizeof *room, err);
         if (sent != STATUS_OK) status = sent;
     }
     for (int r = 1; c->rank == 0 && status == STATUS_OK && r < c->size; r++) {
         struct shard part = shard_common(communicator_shard(c, rows, cols, r), wanted);
         if (part.count > 0)
-            status = transport_receive(r, elements + (part.first - wanted.first),
+            status = transport_receive(&c->transport, r, elements + (part.first - wanted.first),
                                        (size_t)part.count * sizeof *elements, err);
     }
     return status;

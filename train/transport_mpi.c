@@ -1,7 +1,6 @@
 /* MPI, which also starts the processes. */
 #include <limits.h>
 #include <mpi.h>
-#include <stdlib.h>
 
 #include "train/transport.h"
 
@@ -19,49 +18,70 @@ static enum status check_size(size_t bytes, const char *what, struct error *err)
     return error_set(err, "MPI: %s: %zu bytes at once are too many", what, bytes);
 }
 
-enum status transport_open(int *rank, int *size, struct error *err) {
+static void mpi_close(struct transport *transport) {
+    (void)transport;
+    MPI_Finalize();
+}
+
+/* Processes that MPI does not join would each train alone, into one folder. */
+static enum status mpi_open(struct transport *transport, const struct launcher_place *place,
+                            struct error *err) {
     int level;
     enum status status = check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level), "start", err);
     if (status != STATUS_OK) return status;
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-    MPI_Comm_rank(MPI_COMM_WORLD, rank);
-    MPI_Comm_size(MPI_COMM_WORLD, size);
-    return STATUS_OK;
+    MPI_Comm_rank(MPI_COMM_WORLD, &transport->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &transport->size);
+    if (transport->size == place->size) return STATUS_OK;
+    mpi_close(transport);
+    return error_usage(err,
+                       "the environment says that %lld processes were started, but MPI joins %d: start them "
+                       "with mpirun, or srun --mpi=pmix",
+                       (long long)place->size, transport->size);
 }
 
-void transport_close(void) {
-    int started = 0, ended = 0;
-    MPI_Initialized(&started);
-    MPI_Finalized(&ended);
-    if (started && !ended) MPI_Finalize();
+static void mpi_abort(struct transport *transport, enum status status) {
+    (void)transport;
+    MPI_Abort(MPI_COMM_WORLD, status);
 }
 
-_Noreturn void transport_abort(enum status status) {
-    int started = 0;
-    MPI_Initialized(&started);
-    if (started) MPI_Abort(MPI_COMM_WORLD, status);
-    exit(status);
-}
-
-enum status transport_gather(void *all, const void *own, size_t bytes, struct error *err) {
+static enum status mpi_gather(struct transport *transport, void *all, const void *own, size_t bytes,
+                              struct error *err) {
+    (void)transport;
     if (check_size(bytes, "gather", err) != STATUS_OK) return STATUS_FAILED;
     return check(MPI_Allgather(own, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD),
                  "gather", err);
 }
 
-enum status transport_exchange(void *received, const void *sent, size_t bytes, struct error *err) {
+static enum status mpi_exchange(struct transport *transport, void *received, const void *sent, size_t bytes,
+                                struct error *err) {
+    (void)transport;
     if (check_size(bytes, "exchange", err) != STATUS_OK) return STATUS_FAILED;
     return check(MPI_Alltoall(sent, (int)bytes, MPI_BYTE, received, (int)bytes, MPI_BYTE, MPI_COMM_WORLD),
                  "exchange", err);
 }
 
-enum status transport_send(int to, const void *data, size_t bytes, struct error *err) {
+static enum status mpi_send(struct transport *transport, int to, const void *data, size_t bytes,
+                            struct error *err) {
+    (void)transport;
     if (check_size(bytes, "send", err) != STATUS_OK) return STATUS_FAILED;
     return check(MPI_Send(data, (int)bytes, MPI_BYTE, to, 0, MPI_COMM_WORLD), "send", err);
 }
 
-enum status transport_receive(int from, void *data, size_t bytes, struct error *err) {
+static enum status mpi_receive(struct transport *transport, int from, void *data, size_t bytes,
+                               struct error *err) {
+    (void)transport;
     if (check_size(bytes, "receive", err) != STATUS_OK) return STATUS_FAILED;
     return check(MPI_Recv(data, (int)bytes, MPI_BYTE, from, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "receive",
                  err);
 }
+
+const struct transport_kind transport_mpi = {
+    .open = mpi_open,
+    .close = mpi_close,
+    .abort = mpi_abort,
+    .gather = mpi_gather,
+    .exchange = mpi_exchange,
+    .send = mpi_send,
+    .receive = mpi_receive,
+};
