@@ -125,11 +125,16 @@ fi
 
 bad "'num_generations': one completion has nothing to be compared with" x num_generations=1
 bad "there is no reward 'accurate' (did you mean 'accuracy'?)" x reward_weights=null reward_funcs=accurate
-for program in 'exit 3' 'echo rubbish' 'yes 1 | head -n 7' 'echo sorry >&2; exit 1'; do
+for program in 'exit 3' 'echo rubbish' 'yes 1 | head -n 7' 'yes nan | head -n 8' 'echo sorry >&2; exit 1'; do
   bad "$program" x reward_weights=null reward_funcs="['cmd:$program']"
 done
 grep -q sorry err || fail "what a reward's program says to stderr is not shown"
 grep -q 'once more' err || { cat err; fail "a program that failed is not tried again"; }
+# One that fails once only does no harm.
+echo 'if mkdir "failed once" 2>/dev/null; then echo sorry >&2; exit 1; fi; sed "s/.*/1/"' >once.sh
+good once reward_weights=null reward_funcs="['cmd:sh once.sh']" max_steps=2
+[ "$(grep -c "stderr: sorry; it is tried once more" err)" = 1 ] || { cat err; fail "one failure was to be told"; }
+[ "$(grep -c '"reward": 1.0' once/trainer_log.jsonl)" = 2 ] || fail "the program's rewards after its failure"
 bad 'sleep 100' x reward_weights=null reward_funcs="['cmd:sleep 100']" reward_timeout=0.1
 bad 'max_zero_std_steps' x reward_weights=null reward_funcs=format max_zero_std_steps=2
 bad 'max_kl' x learning_rate=10 max_kl=0.5

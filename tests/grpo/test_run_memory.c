@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "grpo/grpo.h"
+#include "tests/grpo/support_small_run.h"
 #include "tests/refuse.h"
-#include "tests/train/support_runs.h"
 
 static char folder[] = "/tmp/vs2-grpo-memory-XXXXXX";
 
@@ -29,28 +29,6 @@ static int remove_folder(void **state) {
     return system(command);
 }
 
-static void describe(struct words *words, const char *name, const char *const *extra) {
-    say(words, "stage=grpo");
-    say(words, "model_name_or_path=tests/golden/model/tied");
-    say(words, "dataset=tests/golden/grpo/rows.jsonl");
-    say(words, "media_dir=tests/golden/video");
-    say(words, "output_dir=%s/%s", folder, name);
-    say(words, "num_generations=2");
-    say(words, "max_completion_length=3");
-    say(words, "per_device_train_batch_size=1");
-    say(words, "gradient_accumulation_steps=2");
-    say(words, "video_maxlen=4");
-    say(words, "video_min_pixels=12544");
-    say(words, "video_max_pixels=12544");
-    say(words, "max_steps=1");
-    say(words, "logging_steps=1");
-    say(words, "save_strategy=no");
-    say(words, "report_to=none");
-    say(words, "device=cpu");
-    say(words, "disable_tqdm=true");
-    for (; *extra; extra++) say(words, "%s", *extra);
-}
-
 /* Refuses allocation number 0, 1, 2, 4, 7, 11, ... until none is refused any more. */
 static void survives(const char *name, const char *const *extra) {
     struct words *words = calloc(1, sizeof *words);
@@ -58,7 +36,7 @@ static void survives(const char *name, const char *const *extra) {
     struct error err;
     char model[128];
     assert_non_null(words);
-    describe(words, name, extra);
+    say_small_run(words, folder, name, extra);
     if (train_config_read(NULL, words->list, words->count, &config, &err)) fail_msg("%s", err.message);
     snprintf(model, sizeof model, "%s/%s/model.safetensors", folder, name);
     for (int count = 0, gap = 1, tries = 0;; count += gap++, tries++) {
