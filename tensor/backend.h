@@ -9,7 +9,9 @@
 struct backend {
     const char *name; /* as --device spells it */
 
-    enum status (*open)(struct device *device, struct error *err); /* fills device->state */
+    /* How many there are of it, at least one; NULL: one. */
+    enum status (*count)(int *count, struct error *err);
+    enum status (*open)(struct device *device, struct error *err); /* device->number; fills device->state */
     void (*close)(struct device *device);                          /* frees it */
     void (*describe)(const struct device *device, struct device_info *info);
     void (*measure)(struct device *device, struct device_peak *peak);

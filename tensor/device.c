@@ -2,8 +2,10 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/launcher.h"
 #include "tensor/backend.h"
 #include "tensor/cuda_module.h"
 
@@ -11,23 +13,75 @@
 #pragma weak backend_emulated
 static const struct backend *const backends[] = {&backend_cpu, &backend_guard, &backend_emulated};
 
-static enum status backend_find(const char *kind, const struct backend **backend, struct error *err) {
-    if (strcmp(kind, "cuda") == 0) return cuda_module_load(backend, err);
-    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
-        *backend = backends[i];
-        if (*backend && strcmp(kind, (*backend)->name) == 0) return STATUS_OK;
-    }
-    return error_usage(err, "device \"%s\": there is no such device (auto, cpu, cuda or guard)", kind);
+static const struct {
+    const char *kind;
+    bool numbered; /* KIND:N names one of several */
+} names[] = {{"auto", false}, {"cpu", false}, {"cuda", true}, {"guard", false}, {"emulated", true}};
+
+static bool is_kind(const char *name, const char *kind) {
+    size_t length = strcspn(name, ":");
+    return strncmp(name, kind, length) == 0 && !kind[length];
 }
 
-enum status device_open(const char *kind, struct device *device, struct error *err) {
-    *device = (struct device){0};
-    if (strcmp(kind, "auto") == 0) {
-        enum status status = cuda_driver_is_installed() ? device_open("cuda", device, err) : STATUS_USAGE;
-        if (status != STATUS_USAGE) return status; /* there is a GPU, for better or worse */
-        kind = "cpu";
+/* *number is -1 when the name has none. */
+static bool number_read(const char *name, int *number) {
+    const char *colon = strchr(name, ':');
+    *number = -1;
+    if (!colon) return true;
+    size_t digits = strspn(colon + 1, "0123456789");
+    if (digits < 1 || digits > 6 || colon[1 + digits]) return false;
+    *number = atoi(colon + 1);
+    return true;
+}
+
+enum status device_name_check(const char *name, struct error *err) {
+    int number;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (is_kind(name, names[i].kind) && number_read(name, &number) &&
+            (names[i].numbered || !strchr(name, ':')))
+            return STATUS_OK;
+    return error_usage(err, "device \"%s\": there is no such device (auto, cpu, cuda, cuda:N or guard)",
+                       name);
+}
+
+static enum status backend_find(const char *name, const struct backend **backend, struct error *err) {
+    if (is_kind(name, "cuda")) return cuda_module_load(backend, err);
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
+        *backend = backends[i];
+        if (*backend && is_kind(name, (*backend)->name)) return STATUS_OK;
     }
-    enum status status = backend_find(kind, &device->backend, err);
+    return error_usage(err, "device \"%s\" is not part of this program", name);
+}
+
+/* Which of several: the named one, or by this process's place on the machine. */
+static enum status number_choose(const char *name, const struct backend *backend, int *number,
+                                 struct error *err) {
+    int count = 1;
+    struct launcher_place place;
+    if (backend->count && backend->count(&count, err) != STATUS_OK) return STATUS_USAGE;
+    number_read(name, number);
+    if (*number >= count)
+        return error_usage(err, "device \"%s\": there %s %d of them here, numbered from 0", name,
+                           count == 1 ? "is" : "are", count);
+    if (*number >= 0) return STATUS_OK;
+    *number = 0;
+    if (count == 1) return STATUS_OK;
+    if (launcher_find(&place, err) != STATUS_OK) return STATUS_USAGE;
+    *number = (int)(place.local_rank % count);
+    return STATUS_OK;
+}
+
+enum status device_open(const char *name, struct device *device, struct error *err) {
+    *device = (struct device){0};
+    enum status status = device_name_check(name, err);
+    if (status != STATUS_OK) return status;
+    if (strcmp(name, "auto") == 0) {
+        status = cuda_driver_is_installed() ? device_open("cuda", device, err) : STATUS_USAGE;
+        if (status != STATUS_USAGE) return status; /* there is a GPU, for better or worse */
+        name = "cpu";
+    }
+    status = backend_find(name, &device->backend, err);
+    if (status == STATUS_OK) status = number_choose(name, device->backend, &device->number, err);
     if (status == STATUS_OK) status = device->backend->open(device, err);
     if (status != STATUS_OK) *device = (struct device){0};
     return status;

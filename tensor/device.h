@@ -18,6 +18,7 @@ struct backend; /* tensor/backend.h: the table that a kind of device fills in */
 
 struct device {
     const struct backend *backend;
+    int number;  /* of several of its kind, from 0 */
     void *state; /* the backend's own */
     bool failed; /* sticky: the error below happened */
     struct error error;
@@ -39,10 +40,18 @@ struct device_peak {
     double bytes;      /* read from memory in a second */
 };
 
-/* Opens a device by kind: "cpu", "cuda" (the first GPU), or "auto" (the GPU if there is one, else the CPU);
- * for tests "guard" (the CPU with memory that is unreadable outside operations) and "emulated" (the CUDA
- * backend run by tests/emulator). Unknown or absent kinds are a usage error. */
-enum status device_open(const char *kind, struct device *device, struct error *err);
+/* Opens a device by name: "cpu", "cuda", "cuda:N" or "auto" (a GPU if there is one, else the CPU); for tests
+ * "guard" (the CPU with memory that is unreadable outside operations), "emulated" and "emulated:N" (the CUDA
+ * backend run by tests/emulator). Without a number a process takes the GPU of its place among those that were
+ * started together on its machine (base/launcher.h), counted round when there are fewer GPUs. Unknown or
+ * absent devices are a usage error. The process has no other device of a kind that comes in several, and only
+ * the thread that opened it uses it. */
+enum status device_open(const char *name, struct device *device, struct error *err);
+
+/* A usage error unless the name is one that device_open understands, whether there is such a device or not.
+ */
+enum status device_name_check(const char *name, struct error *err);
+
 void device_close(struct device *device);
 struct device_info device_describe(const struct device *device);
 struct device_peak device_measure(struct device *device); /* takes about a second; all zero when it cannot */

@@ -15,10 +15,19 @@ static void free_values(struct config_values *values) {
 }
 
 void train_config_free(struct train_config *config) {
-    char *const strings[] = {config->notes,         config->model,          config->dataset_dir,
-                             config->media_dir,     config->output_dir,     config->vision_cache_dir,
-                             config->logging_dir,   config->resume_folder,  config->grpo.question_template,
-                             config->grpo.rollouts, config->eval_benchmark, config->eval_data,
+    char *const strings[] = {config->notes,
+                             config->model,
+                             config->device,
+                             config->dataset_dir,
+                             config->media_dir,
+                             config->output_dir,
+                             config->vision_cache_dir,
+                             config->logging_dir,
+                             config->resume_folder,
+                             config->grpo.question_template,
+                             config->grpo.rollouts,
+                             config->eval_benchmark,
+                             config->eval_data,
                              config->eval_videos};
     for (size_t i = 0; i < sizeof(strings) / sizeof *strings; i++) free(strings[i]);
     config_names_free(&config->datasets);

@@ -110,7 +110,7 @@ struct train_config {
 
     /* Model. */
     char *model;           /* model_name_or_path: a folder or the name of a hub repository (model/hub.h) */
-    const char *device;    /* auto, cpu or cuda; for tests guard and emulated */
+    char *device;          /* a name that device_open understands */
     bool bf16;             /* compute in bf16; else in f32. Master weights and moments are f32 in any case */
     enum dtype save_dtype; /* of saved weights: DTYPE_BF16 or DTYPE_F32; by default what is computed in */
     bool freeze_vision_tower;          /* visual.patch_embed and visual.blocks */

@@ -13,9 +13,8 @@
 
 enum { SFT = 1u << TRAIN_STAGE_SFT, EVERY_STAGE = SFT | 1u << TRAIN_STAGE_GRPO };
 
-const char *const config_stage_names[] = {"sft", "grpo", NULL};             /* enum train_stage */
-static const char *const strategy_names[] = {"no", "steps", "epoch", NULL}; /* enum train_strategy */
-const char *const config_device_names[] = {"auto", "cpu", "cuda", "guard", "emulated", NULL};
+const char *const config_stage_names[] = {"sft", "grpo", NULL};              /* enum train_stage */
+static const char *const strategy_names[] = {"no", "steps", "epoch", NULL};  /* enum train_strategy */
 static const char *const save_dtype_names[] = {"auto", "bf16", "f32", NULL}; /* enum config_save_dtype */
 
 static const struct config_key model_keys[] = {
@@ -35,11 +34,12 @@ static const struct config_key model_keys[] = {
      .standard = "false",
      .help = "compute in bf16, with master weights and moments in f32; false computes in f32"},
     {.name = "device",
-     .kind = CONFIG_CHOICE,
-     .offset = VALUE(device),
+     .kind = CONFIG_STRING,
+     .offset = CONFIG(device),
      .standard = "auto",
-     .choices = config_device_names,
-     .help = "where to compute"},
+     .help =
+         "where to compute: auto (a GPU where there is one), cpu, cuda (the GPU of the process's place on "
+         "its machine) or cuda:N"},
     {.name = "use_cpu",
      .aliases = {"no_cuda"},
      .kind = CONFIG_BOOL,

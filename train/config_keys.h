@@ -69,15 +69,14 @@ bool config_key_find(const char *name, unsigned stages, struct config_match *mat
 /* The name or alias in the stages that is nearest to the name, or NULL when none is near. */
 const char *config_key_nearest(const char *name, unsigned stages);
 
-extern const char *const config_stage_names[];  /* choices of `stage`, ends with NULL */
-extern const char *const config_device_names[]; /* choices of `device`, ends with NULL */
+extern const char *const config_stage_names[]; /* choices of `stage`, ends with NULL */
 enum config_save_dtype { CONFIG_SAVE_AUTO, CONFIG_SAVE_BF16, CONFIG_SAVE_F32 };
 
 /* What the table's members are in: the configuration, and values that still have to be put together. */
 struct config_values {
     struct train_config config;
-    int device, lr_scheduler; /* indices of the choices */
-    int save_dtype;           /* enum config_save_dtype */
+    int lr_scheduler; /* index of the choices */
+    int save_dtype;   /* enum config_save_dtype */
     bool disable_gradient_checkpointing, use_cpu;
     char *deepspeed, *resume;
     struct train_names report_to;

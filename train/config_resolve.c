@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "eval/benchmark.h"
+#include "tensor/device.h"
 #include "train/config_read.h"
 #include "train/schedule.h"
 
@@ -109,14 +110,25 @@ static enum status resolve_deepspeed(struct config_reader *reader, struct config
     return STATUS_OK;
 }
 
+static enum status resolve_device(struct config_reader *reader, struct config_values *values,
+                                  struct error *err) {
+    char **device = &values->config.device;
+    if (device_name_check(*device, err) != STATUS_OK) return config_fail_at(reader, "device", err);
+    if (!values->use_cpu) return STATUS_OK;
+    if (strncmp(*device, "cuda", 4) == 0) {
+        error_usage(err, "it contradicts device: %s", *device);
+        return config_fail_at(reader, "use_cpu", err);
+    }
+    free(*device);
+    *device = memory_text("cpu", 3, "the configuration", err);
+    return *device ? STATUS_OK : STATUS_FAILED;
+}
+
 static enum status resolve_model(struct config_reader *reader, struct config_values *values,
                                  struct error *err) {
     struct train_config *config = &values->config;
-    config->device = values->use_cpu ? "cpu" : config_device_names[values->device];
-    if (values->use_cpu && strcmp(config_device_names[values->device], "cuda") == 0) {
-        error_usage(err, "it contradicts device: cuda");
-        return config_fail_at(reader, "use_cpu", err);
-    }
+    enum status status = resolve_device(reader, values, err);
+    if (status != STATUS_OK) return status;
     bool f32 = values->save_dtype == CONFIG_SAVE_AUTO ? !config->bf16 : values->save_dtype == CONFIG_SAVE_F32;
     config->save_dtype = f32 ? DTYPE_F32 : DTYPE_BF16;
     if (config->freeze_vision_tower && config->freeze_multi_modal_projector &&

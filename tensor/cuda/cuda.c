@@ -59,14 +59,16 @@ static enum status memory_open(struct cuda_state *state, struct error *err) {
     return STATUS_OK;
 }
 
+static enum status cuda_count(int *count, struct error *err) {
+    *count = 0;
+    cudaError_t error = cudaGetDeviceCount(count);
+    if (error == cudaSuccess && *count > 0) return STATUS_OK;
+    return error_usage(err, "device " DEVICE_NAME ": there is no GPU here (%s)", cudaGetErrorString(error));
+}
+
 static enum status cuda_open(struct device *device, struct error *err) {
-    int count = 0;
-    cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess || count == 0)
-        return error_usage(err, "device " DEVICE_NAME ": there is no GPU here (%s)",
-                           cudaGetErrorString(error));
-    error = cudaSetDevice(0);
-    if (error != cudaSuccess) return open_failed(err, error, "GPU 0");
+    cudaError_t error = cudaSetDevice(device->number);
+    if (error != cudaSuccess) return open_failed(err, error, "the GPU");
     struct cuda_state *state = memory_new(1, sizeof *state, "the " DEVICE_NAME " device", err);
     if (!state) return STATUS_FAILED;
     device->state = state;
@@ -80,10 +82,9 @@ static enum status cuda_open(struct device *device, struct error *err) {
 }
 
 static void cuda_describe(const struct device *device, struct device_info *info) {
-    (void)device;
     static struct cudaDeviceProp properties; /* large; the same at every call */
     snprintf(info->name, sizeof info->name, "GPU");
-    if (cudaGetDeviceProperties(&properties, 0) == cudaSuccess)
+    if (cudaGetDeviceProperties(&properties, device->number) == cudaSuccess)
         snprintf(info->name, sizeof info->name, "%.96s (sm_%d%d)", properties.name, properties.major,
                  properties.minor);
     size_t total;
@@ -161,6 +162,7 @@ static void cuda_synchronize(struct device *device) {
 
 const struct backend DEVICE_BACKEND = {
     .name = DEVICE_NAME,
+    .count = cuda_count,
     .open = cuda_open,
     .close = cuda_close,
     .describe = cuda_describe,

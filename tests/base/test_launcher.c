@@ -11,8 +11,9 @@
 #include "base/launcher.h"
 
 static const char *const variables[] = {
-    "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE",   "SLURM_PROCID",
-    "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",         "RANK",     "WORLD_SIZE",
+    "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK",   "PMI_SIZE",   "SLURM_PROCID",
+    "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",         "RANK",       "WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+    "MPI_LOCALRANKID",      "SLURM_LOCALID",        "LOCAL_RANK",
 };
 
 static int clear(void **state) {
@@ -55,6 +56,34 @@ static void each_launcher_is_known(void **state) {
     expect_place(11, 12);
 }
 
+static void expect_local_rank(int64_t rank) {
+    struct launcher_place place;
+    struct error err;
+    assert_int_equal(launcher_find(&place, &err), STATUS_OK);
+    assert_int_equal(place.local_rank, rank);
+}
+
+static void the_place_on_the_machine_is_found(void **state) {
+    (void)state;
+    static const char *const local[] = {"LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID",
+                                        "OMPI_COMM_WORLD_LOCAL_RANK"};
+    setenv("SLURM_LOCALID", "1", 1); /* a batch script has it too */
+    expect_local_rank(0);
+    unsetenv("SLURM_LOCALID");
+    setenv("RANK", "9", 1);
+    setenv("WORLD_SIZE", "16", 1);
+    expect_local_rank(9);
+    for (int i = 0; i < 4; i++) { /* each before those that were set earlier */
+        setenv(local[i], (const char[]){(char)('1' + i), 0}, 1);
+        expect_local_rank(1 + i);
+    }
+    setenv("OMPI_COMM_WORLD_LOCAL_RANK", "-1", 1);
+    struct launcher_place place;
+    struct error err;
+    assert_int_equal(launcher_find(&place, &err), STATUS_USAGE);
+    assert_string_equal(err.message, "environment: OMPI_COMM_WORLD_LOCAL_RANK=-1 names no process");
+}
+
 static void nonsense_is_told(void **state) {
     (void)state;
     static const char *const bad[][2] = {{"4", "4"}, {"-1", "4"}, {"", "4"},
@@ -73,6 +102,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(alone_by_default, clear, clear),
         cmocka_unit_test_setup_teardown(each_launcher_is_known, clear, clear),
+        cmocka_unit_test_setup_teardown(the_place_on_the_machine_is_found, clear, clear),
         cmocka_unit_test_setup_teardown(nonsense_is_told, clear, clear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

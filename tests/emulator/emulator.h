@@ -8,6 +8,8 @@
  * - work is queued and runs when somebody waits for it, each stream as far as it is waited for: a missing
  * event or synchronisation shows (runtime.c). There is no default stream;
  * - device memory cannot be touched by the host outside queued work, and has closed pages around it;
+ * - there are as many devices as the environment's VS2_EMULATED_GPUS says (1): memory and streams belong to
+ *   the one that was the thread's when they were made, and using them on another ends the program;
  * - a barrier that some threads of a block do not reach, a warp operation that some lanes of its mask do not
  *   reach, and lanes that meet in different operations end the program with a line that names the place;
  * - from one phase between barriers to the next the order of the threads turns round, so that a missing

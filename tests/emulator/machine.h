@@ -14,7 +14,7 @@ enum {
 typedef void machine_work(void *argument);
 cudaError_t machine_queue(cudaStream_t stream, machine_work *run, const void *argument, size_t bytes);
 
-/* Opens device memory for the queued work that is running, until the stream stops. */
+/* Opens the memory of the device for its queued work that is running, until the stream stops. */
 void machine_open(void);
 
 /* Whether a call that can fail is to fail now (emulator_fail_call). */
@@ -23,7 +23,7 @@ bool machine_call_fails(void);
 /* Ends the program: the emulated program made a mistake that a GPU might not report. */
 void machine_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* Whether [at, at + bytes) lies in one piece of device memory. */
+/* Whether [at, at + bytes) lies in one piece of the thread's device's memory. */
 bool machine_is_device(const void *at, size_t bytes);
 
 /* Runs one grid (grid.c). */

@@ -1,4 +1,5 @@
-/* The runtime: memory, streams, events. A stream is a list of work; nothing runs before somebody waits. */
+/* The runtime: devices, memory, streams, events. A stream is a list of work; nothing runs before somebody
+ * waits. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,11 +17,13 @@ struct work {
 };
 
 struct CUstream_st {
+    int device;
     struct work *first, **last;
     struct CUstream_st *next;
 };
 
 struct CUevent_st {
+    int device;
     cudaStream_t stream; /* of the last record */
     int recorded, completed;
     double seconds; /* when it was completed */
@@ -29,7 +32,7 @@ struct CUevent_st {
 struct region {
     char *memory;
     size_t bytes;
-    bool pinned; /* host memory, which copies read and write when they run */
+    int device; /* PINNED: host memory, which copies read and write when they run */
 };
 
 /* A function whose blocks may have more shared memory than the default. */
@@ -38,7 +41,7 @@ struct opted {
     size_t shared;
 };
 
-enum { REGIONS_MOST = 4096, OPTED_MOST = 256 };
+enum { PINNED = -1, DEVICES_MOST = 16, REGIONS_MOST = 4096, OPTED_MOST = 256 };
 
 static struct {
     struct CUstream_st *streams;
@@ -46,9 +49,12 @@ static struct {
     int region_count;
     struct opted opted[OPTED_MOST];
     int opted_count;
-    int fail_at, calls; /* emulator_fail_call */
-    bool open;          /* work is running that may touch all device memory */
+    int fail_at, calls;      /* emulator_fail_call */
+    int running;             /* the device whose work is running */
+    bool open[DEVICES_MOST]; /* work is running that may touch all memory of the device */
 } machine;
+
+static _Thread_local int current; /* cudaSetDevice's */
 
 void machine_die(const char *format, ...) {
     va_list arguments;
@@ -85,57 +91,70 @@ static void protect(const void *at, size_t bytes, int protection) {
         machine_die("mprotect failed");
 }
 
-static void protect_all(int protection) {
+static void protect_all(int device, int protection) {
     for (int i = 0; i < machine.region_count; i++)
-        if (!machine.regions[i].pinned)
+        if (machine.regions[i].device == device)
             protect(machine.regions[i].memory, machine.regions[i].bytes, protection);
 }
 
 void machine_open(void) {
-    if (!machine.open) protect_all(PROT_READ | PROT_WRITE);
-    machine.open = true;
+    if (!machine.open[machine.running]) protect_all(machine.running, PROT_READ | PROT_WRITE);
+    machine.open[machine.running] = true;
+}
+
+/* The region that [at, at + bytes) lies in, or NULL. */
+static const struct region *region_of(const void *at, size_t bytes) {
+    for (int i = 0; i < machine.region_count; i++) {
+        const struct region *region = &machine.regions[i];
+        size_t offset = (uintptr_t)at - (uintptr_t)region->memory;
+        if ((uintptr_t)at >= (uintptr_t)region->memory && offset <= region->bytes &&
+            bytes <= region->bytes - offset)
+            return region;
+    }
+    return NULL;
 }
 
 /* Opens or closes the device memory that a copy is about, which costs less than all of it. */
 static void protect_part(const void *at, size_t bytes, int protection) {
-    if (!machine.open && machine_is_device(at, bytes)) protect(at, bytes, protection);
+    const struct region *region = region_of(at, bytes);
+    if (region && region->device != PINNED && !machine.open[region->device]) protect(at, bytes, protection);
 }
 
-static bool in_region(const void *at, size_t bytes, bool pinned) {
-    for (int i = 0; i < machine.region_count; i++) {
-        const struct region *region = &machine.regions[i];
-        size_t offset = (uintptr_t)at - (uintptr_t)region->memory;
-        if (region->pinned == pinned && (uintptr_t)at >= (uintptr_t)region->memory &&
-            offset <= region->bytes && bytes <= region->bytes - offset)
-            return true;
-    }
-    return false;
+static bool is_pinned(const void *at, size_t bytes) {
+    const struct region *region = region_of(at, bytes);
+    return region && region->device == PINNED;
 }
 
 bool machine_is_device(const void *at, size_t bytes) {
-    return in_region(at, bytes, false);
+    const struct region *region = region_of(at, bytes);
+    if (!region || region->device == PINNED) return false;
+    if (region->device != current)
+        machine_die("memory of device %d is used on device %d", region->device, current);
+    return true;
 }
 
+static void run_everything(void);
+
 /* A closed page lies on either side. Device memory is closed too until work runs. */
-static cudaError_t region_new(void **memory, size_t bytes, bool pinned) {
+static cudaError_t region_new(void **memory, size_t bytes, int device) {
     *memory = NULL;
     if (machine_call_fails() || bytes > SIZE_MAX / 2 || machine.region_count == REGIONS_MOST)
         return cudaErrorMemoryAllocation;
     size_t page = whole_pages(1), whole = whole_pages(bytes ? bytes : 1);
     char *all = mmap(NULL, whole + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (all == MAP_FAILED) return cudaErrorMemoryAllocation;
-    if (pinned) protect(all + page, whole, PROT_READ | PROT_WRITE);
+    if (device == PINNED) protect(all + page, whole, PROT_READ | PROT_WRITE);
     *memory = all + page;
-    machine.regions[machine.region_count++] = (struct region){all + page, bytes, pinned};
+    machine.regions[machine.region_count++] = (struct region){all + page, bytes, device};
     return cudaSuccess;
 }
 
-static cudaError_t region_free(void *memory, bool pinned) {
+static cudaError_t region_free(void *memory, int device) {
     if (!memory) return cudaSuccess;
     int i = 0;
     while (i < machine.region_count && machine.regions[i].memory != memory) i++;
-    if (i == machine.region_count || machine.regions[i].pinned != pinned) return cudaErrorInvalidValue;
-    cudaDeviceSynchronize();
+    if (i == machine.region_count || machine.regions[i].device != device) return cudaErrorInvalidValue;
+    run_everything();
     size_t page = whole_pages(1), bytes = machine.regions[i].bytes;
     munmap((char *)memory - page, whole_pages(bytes ? bytes : 1) + 2 * page);
     machine.regions[i] = machine.regions[--machine.region_count];
@@ -143,27 +162,27 @@ static cudaError_t region_free(void *memory, bool pinned) {
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
-    return region_new(memory, bytes, false);
+    return region_new(memory, bytes, current);
 }
 
 cudaError_t cudaFree(void *memory) {
-    return region_free(memory, false);
+    return region_free(memory, current);
 }
 
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned flags) {
     (void)flags;
-    return region_new(memory, bytes, true);
+    return region_new(memory, bytes, PINNED);
 }
 
 cudaError_t cudaFreeHost(void *memory) {
-    return region_free(memory, true);
+    return region_free(memory, PINNED);
 }
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
     *total = (size_t)8 << 30;
     *available = *total;
     for (int i = 0; i < machine.region_count; i++)
-        if (!machine.regions[i].pinned) *available -= machine.regions[i].bytes;
+        if (machine.regions[i].device == current) *available -= machine.regions[i].bytes;
     return cudaSuccess;
 }
 
@@ -171,6 +190,8 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
 
 cudaError_t machine_queue(cudaStream_t stream, machine_work *run, const void *argument, size_t bytes) {
     if (!stream) return cudaErrorInvalidResourceHandle;
+    if (stream->device != current)
+        machine_die("a stream of device %d is used on device %d", stream->device, current);
     struct work *work = malloc(sizeof *work + bytes);
     if (!work) machine_die("no memory for queued work");
     *work = (struct work){.run = run};
@@ -182,7 +203,9 @@ cudaError_t machine_queue(cudaStream_t stream, machine_work *run, const void *ar
 
 /* Runs a stream's work to its end, or until `event` has completed its record number `wanted`. */
 static void stream_run(cudaStream_t stream, const struct CUevent_st *event, int wanted) {
-    bool was_open = machine.open;
+    int outer = machine.running;
+    bool was_open = machine.open[stream->device];
+    machine.running = stream->device;
     while (stream->first && !(event && event->completed >= wanted)) {
         struct work *work = stream->first;
         stream->first = work->next;
@@ -190,9 +213,15 @@ static void stream_run(cudaStream_t stream, const struct CUevent_st *event, int 
         work->run(work->argument);
         free(work);
     }
-    if (was_open || !machine.open) return;
-    protect_all(PROT_NONE);
-    machine.open = false;
+    machine.running = outer;
+    if (was_open || !machine.open[stream->device]) return;
+    protect_all(stream->device, PROT_NONE);
+    machine.open[stream->device] = false;
+}
+
+static void run_everything(void) {
+    for (struct CUstream_st *stream = machine.streams; stream; stream = stream->next)
+        stream_run(stream, NULL, 0);
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
@@ -201,6 +230,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
     if (machine_call_fails()) return cudaErrorMemoryAllocation;
     *stream = calloc(1, sizeof **stream);
     if (!*stream) machine_die("no memory for a stream");
+    (*stream)->device = current;
     (*stream)->last = &(*stream)->first;
     (*stream)->next = machine.streams;
     machine.streams = *stream;
@@ -224,7 +254,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize(void) {
     for (struct CUstream_st *stream = machine.streams; stream; stream = stream->next)
-        stream_run(stream, NULL, 0);
+        if (stream->device == current) stream_run(stream, NULL, 0);
     return cudaSuccess;
 }
 
@@ -234,11 +264,12 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
     if (machine_call_fails()) return cudaErrorMemoryAllocation;
     *event = calloc(1, sizeof **event);
     if (!*event) machine_die("no memory for an event");
+    (*event)->device = current;
     return cudaSuccess;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-    cudaDeviceSynchronize();
+    run_everything();
     free(event);
     return cudaSuccess;
 }
@@ -257,6 +288,8 @@ static void record_run(void *argument) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    if (event->device != current)
+        machine_die("an event of device %d is recorded on device %d", event->device, current);
     struct event_work work = {event, event->recorded + 1};
     cudaError_t error = machine_queue(stream, record_run, &work, sizeof work);
     if (error != cudaSuccess) return error;
@@ -326,10 +359,9 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     if (!matches) return cudaErrorInvalidValue;
     if (machine_call_fails()) return cudaErrorLaunchFailure;
     struct copy_work work = {to, from, bytes};
-    if (kind == cudaMemcpyHostToDevice && !in_region(from, bytes, true))
-        return queue_with_bytes(&work, stream);
+    if (kind == cudaMemcpyHostToDevice && !is_pinned(from, bytes)) return queue_with_bytes(&work, stream);
     cudaError_t error = machine_queue(stream, copy_run, &work, sizeof work);
-    bool waits = kind == cudaMemcpyDeviceToHost && !in_region(to, bytes, true);
+    bool waits = kind == cudaMemcpyDeviceToHost && !is_pinned(to, bytes);
     return error == cudaSuccess && waits ? cudaStreamSynchronize(stream) : error;
 }
 
@@ -412,24 +444,31 @@ cudaError_t emulator_launch(const void *kernel, emulator_body *run, const void *
 
 /* ---- The device -------------------------------------------------------------------------------------- */
 
+static int device_count(void) {
+    const char *wanted = getenv("VS2_EMULATED_GPUS");
+    int count = wanted ? atoi(wanted) : 1;
+    return count < 0 || count > DEVICES_MOST ? 0 : count;
+}
+
 cudaError_t cudaGetDeviceCount(int *count) {
-    *count = 1;
-    return machine_call_fails() ? cudaErrorNoDevice : cudaSuccess;
+    *count = device_count();
+    return *count == 0 || machine_call_fails() ? cudaErrorNoDevice : cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
-    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
+    if (device < 0 || device >= device_count()) return cudaErrorInvalidDevice;
+    current = device;
+    return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device) {
-    if (device != 0) return cudaErrorInvalidDevice;
-    if (machine_call_fails()) return cudaErrorInvalidDevice;
-    *properties = (struct cudaDeviceProp){.name = "emulator",
-                                          .major = 8,
+    if (device < 0 || device >= device_count() || machine_call_fails()) return cudaErrorInvalidDevice;
+    *properties = (struct cudaDeviceProp){.major = 8,
                                           .minor = 6,
                                           .multiProcessorCount = 4,
                                           .totalGlobalMem = (size_t)8 << 30,
                                           .sharedMemPerBlockOptin = MACHINE_SHARED_MOST};
+    snprintf(properties->name, sizeof properties->name, "emulator %d", device);
     return cudaSuccess;
 }
 

@@ -46,17 +46,15 @@ static cudaError_t launch(void (*kernel)(int *), dim3 grid, dim3 block, size_t s
     return cudaLaunchKernel(kernel, grid, block, arguments, shared, stream);
 }
 
-/* Runs a kernel in a child; what it says on stderr must hold `message`, and it must die of `signal`. */
-static void expect_death(void (*kernel)(int *), unsigned threads, int death, const char *message) {
+/* Runs a mistake in a child; what it says on stderr must hold `message`, and it must die of `signal`. */
+template <typename Mistake> static void expect_end(Mistake mistake, int death, const char *message) {
     int pipes[2], status;
     assert_int_equal(pipe(pipes), 0);
     pid_t child = fork();
     if (child == 0) {
         signal(SIGABRT, SIG_DFL), signal(SIGSEGV, SIG_DFL), signal(SIGILL, SIG_DFL);
         dup2(pipes[1], 2);
-        int *out = device_array<int>(64);
-        launch(kernel, dim3(1), dim3(threads), 0, out);
-        cudaStreamSynchronize(stream);
+        mistake();
         _exit(0);
     }
     close(pipes[1]);
@@ -68,6 +66,17 @@ static void expect_death(void (*kernel)(int *), unsigned threads, int death, con
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == death);
     if (!strstr(text, message)) fail_msg("\"%s\" does not say \"%s\"", text, message);
+}
+
+/* The same of a kernel. */
+static void expect_death(void (*kernel)(int *), unsigned threads, int death, const char *message) {
+    expect_end(
+        [=] {
+            int *out = device_array<int>(64);
+            launch(kernel, dim3(1), dim3(threads), 0, out);
+            cudaStreamSynchronize(stream);
+        },
+        death, message);
 }
 
 /* ---- Threads ----------------------------------------------------------------------------------------- */
@@ -271,6 +280,47 @@ static void launches_are_checked(void **) {
     cudaFree(out);
 }
 
+/* ---- Several devices --------------------------------------------------------------------------------- */
+
+static __global__ void read_kernel(int *out, const int *from) {
+    out[0] = from[0];
+}
+
+static void devices_are_apart(void **) {
+    int count, *first = device_array<int>(4);
+    size_t available, total;
+    assert_int_equal(cudaSetDevice(1), cudaErrorInvalidDevice);
+    setenv("VS2_EMULATED_GPUS", "2", 1);
+    assert_int_equal(cudaGetDeviceCount(&count), cudaSuccess);
+    assert_int_equal(count, 2);
+    assert_int_equal(cudaSetDevice(1), cudaSuccess);
+    cudaMemGetInfo(&available, &total);
+    assert_true(available == total);
+    expect_end([=] { cudaMemsetAsync(first, 0, 4, stream); }, SIGABRT,
+               "memory of device 0 is used on device 1");
+    expect_end(
+        [=] {
+            int *own = device_array<int>(4);
+            cudaMemsetAsync(own, 0, 4, stream);
+        },
+        SIGABRT, "a stream of device 0 is used on device 1");
+    expect_end(
+        [=] {
+            cudaStream_t here;
+            int *own = device_array<int>(4);
+            const int *there = first;
+            void *arguments[] = {&own, &there};
+            cudaStreamCreateWithFlags(&here, cudaStreamNonBlocking);
+            cudaLaunchKernel(read_kernel, dim3(1), dim3(1), arguments, 0, here);
+            cudaStreamSynchronize(here);
+        },
+        SIGSEGV, "");
+    assert_int_equal(cudaFree(first), cudaErrorInvalidValue);
+    assert_int_equal(cudaSetDevice(0), cudaSuccess);
+    assert_int_equal(cudaFree(first), cudaSuccess);
+    unsetenv("VS2_EMULATED_GPUS");
+}
+
 /* What one stream writes, another sees only through an event. */
 static void a_missing_event_shows(void **) {
     int got[2] = {0, 0}, zero = 0, *out = device_array<int>(1);
@@ -413,6 +463,7 @@ int main(void) {
         cmocka_unit_test(tensor_cores),
         cmocka_unit_test(memory_mistakes_are_told),
         cmocka_unit_test(launches_are_checked),
+        cmocka_unit_test(devices_are_apart),
         cmocka_unit_test(a_missing_event_shows),
         cmocka_unit_test(pinned_memory_is_read_late),
         cmocka_unit_test(products),

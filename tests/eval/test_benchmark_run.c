@@ -338,7 +338,7 @@ static void processes_share_the_rows(void **state) {
     run_well(&run);
     json_t *alone = lasting_rows();
     no_output(state);
-    run.place = (struct launcher_place){1, 2};
+    run.place = (struct launcher_place){.rank = 1, .size = 2};
     struct run_outcome outcome = run_well(&run);
     assert_int_equal(outcome.scored, 1);
     assert_int_equal(outcome.waiting, 2);

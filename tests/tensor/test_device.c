@@ -52,6 +52,11 @@ static void unknown_device_is_a_usage_error(void **state) {
     struct error err;
     assert_int_equal(device_open("abacus", &device, &err), STATUS_USAGE);
     assert_non_null(strstr(err.message, "abacus"));
+    static const char *const names[] = {"",      "cud",    "cudaa",   "cuda:",        "cuda:x",
+                                        "cpu:0", "auto:1", "cuda:-1", "cuda:1234567", "cuda:1 "};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_int_equal(device_name_check(names[i], &err), STATUS_USAGE);
+    assert_int_equal(device_name_check("cuda:12", &err), STATUS_OK);
 }
 
 /* Where it was not built in, and where it was and there is no GPU; else it opens. */

@@ -184,7 +184,9 @@ static void test_contradictions(void **state) {
         const char *words, *message;
     } cases[] = {
         {"dataset=None", "'dataset': a data set of data/dataset_info.json must be named"},
-        {"use_cpu=true device=cuda", "'use_cpu': it contradicts device: cuda"},
+        {"use_cpu=true device=cuda:1", "'use_cpu': it contradicts device: cuda:1"},
+        {"device=gpu",
+         "'device': device \"gpu\": there is no such device (auto, cpu, cuda, cuda:N or guard)"},
         {"freeze_language_model=true", "'freeze_language_model': vision tower, projector and language model "
                                        "are all frozen"},
         {"image_max_pixels=1000 image_min_pixels=2000", "'image_max_pixels': it is below image_min_pixels"},
