@@ -48,16 +48,16 @@ same() {
     END { exit bad || NR < 50000 }' || fail "$1 has other weights than one process"
 }
 
-run 1 "$scratch/one" gradient_accumulation_steps=6
+run 1 "$scratch/one" gradient_accumulation_steps=12
 for stage in 0 1 2 3; do
-  run 2 "$scratch/two-$stage" gradient_accumulation_steps=3 zero_stage=$stage
+  run 2 "$scratch/two-$stage" gradient_accumulation_steps=6 zero_stage=$stage
   [ "$(grep -c '^trained' "$scratch/out")" = 1 ] || fail "not one of the processes alone speaks"
   same "$scratch/two-$stage"
+  run 4 "$scratch/four-$stage" gradient_accumulation_steps=3 zero_stage=$stage
+  same "$scratch/four-$stage"
 done
-run 3 "$scratch/three-1" gradient_accumulation_steps=2 zero_stage=1
+run 3 "$scratch/three-1" gradient_accumulation_steps=4 zero_stage=1
 same "$scratch/three-1"
-run 3 "$scratch/three-3" gradient_accumulation_steps=2 zero_stage=3
-same "$scratch/three-3"
 cmp "$scratch/two-2/model.safetensors" "$scratch/two-3/model.safetensors" || fail "where weights lie changes the bits"
 
 # In bf16 the model has rounded copies, and untied embeddings are not the head.
@@ -77,9 +77,9 @@ go_on() { # FROM PROCESSES [key=value ...]
   grep -q "resuming from $scratch/mixed/checkpoint-10, step 10" "$scratch/out" || fail "$from was not gone on from"
   same "$scratch/mixed"
 }
-go_on three-1 1 gradient_accumulation_steps=6
-go_on one 2 gradient_accumulation_steps=3 zero_stage=3
-go_on two-3 3 gradient_accumulation_steps=2 zero_stage=2
+go_on three-1 1 gradient_accumulation_steps=12
+go_on one 2 gradient_accumulation_steps=6 zero_stage=3
+go_on two-3 3 gradient_accumulation_steps=4 zero_stage=2
 
 # Processes that were started by something that MPI does not know.
 for started in "RANK=0 WORLD_SIZE=2" "SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2"; do
