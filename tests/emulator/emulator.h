@@ -48,10 +48,12 @@ cudaError_t emulator_launch(const void *kernel, emulator_body *run, const void *
 
 enum { EMULATOR_WARP = 32 };
 
-const uint3 *emulator_thread_index(void);
-const uint3 *emulator_block_index(void);
-const dim3 *emulator_block_size(void);
-const dim3 *emulator_grid_size(void);
+/* Where the thread is that runs. A variable, as every access of a kernel reads it. */
+struct emulator_place {
+    uint3 thread, block;
+    dim3 block_size, grid_size;
+};
+extern struct emulator_place emulator_here __attribute__((visibility("hidden")));
 void *emulator_shared_memory(void);
 
 /* __syncthreads; __syncthreads_or: whether any thread votes yes. */

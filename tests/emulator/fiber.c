@@ -9,10 +9,11 @@ enum { STACK_BYTES = 128 << 10 };
 #if defined(__x86_64__)
 
 struct fiber {
-    void *inside, *outside; /* stack pointers of the one that waits */
+    void *stack; /* its pointer while it waits */
 };
 
-/* Keeps the registers that a function keeps on the stack, stores its pointer in *from and goes on at `to`. */
+/* Keeps the registers that a function keeps on the stack, stores its pointer in *from and goes on at `to`. It
+ * jumps back, as where a return leads is foreseen from calls that were not made here. */
 void emulator_switch(void **from, void *to);
 __asm__(".text\n"
         ".globl emulator_switch\n"
@@ -23,7 +24,7 @@ __asm__(".text\n"
         "  movq %rsp, (%rdi)\n"
         "  movq %rsi, %rsp\n"
         "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
-        "  ret\n"
+        "  popq %rcx\n  jmpq *%rcx\n"
         ".size emulator_switch, . - emulator_switch\n");
 
 static void fiber_prepare(struct fiber *fiber, char *stack, void (*run)(void)) {
@@ -31,15 +32,11 @@ static void fiber_prepare(struct fiber *fiber, char *stack, void (*run)(void)) {
     *--top = NULL;                      /* what `run` would return to; aligns the stack as a call does */
     *--top = __extension__(void *) run; /* what the first switch returns to */
     for (int i = 0; i < 6; i++) *--top = NULL; /* its registers */
-    fiber->inside = top;
+    fiber->stack = top;
 }
 
-void fiber_enter(struct fiber *fiber) {
-    emulator_switch(&fiber->outside, fiber->inside);
-}
-
-void fiber_leave(struct fiber *fiber) {
-    emulator_switch(&fiber->inside, fiber->outside);
+void fiber_switch(struct fiber *from, struct fiber *to) {
+    emulator_switch(&from->stack, to->stack);
 }
 
 #else
@@ -47,31 +44,29 @@ void fiber_leave(struct fiber *fiber) {
 #include <ucontext.h>
 
 struct fiber {
-    ucontext_t inside, outside;
+    ucontext_t context;
 };
 
 static void fiber_prepare(struct fiber *fiber, char *stack, void (*run)(void)) {
-    getcontext(&fiber->inside);
-    fiber->inside.uc_stack.ss_sp = stack;
-    fiber->inside.uc_stack.ss_size = STACK_BYTES;
-    makecontext(&fiber->inside, run, 0);
+    getcontext(&fiber->context);
+    fiber->context.uc_stack.ss_sp = stack;
+    fiber->context.uc_stack.ss_size = STACK_BYTES;
+    makecontext(&fiber->context, run, 0);
 }
 
-void fiber_enter(struct fiber *fiber) {
-    swapcontext(&fiber->outside, &fiber->inside);
-}
-
-void fiber_leave(struct fiber *fiber) {
-    swapcontext(&fiber->inside, &fiber->outside);
+void fiber_switch(struct fiber *from, struct fiber *to) {
+    swapcontext(&from->context, &to->context);
 }
 
 #endif
 
 struct fiber *fiber_new(void (*run)(void)) {
     struct fiber *fiber = calloc(1, sizeof *fiber);
+    if (!fiber) machine_die("no memory for a thread");
+    if (!run) return fiber;
     char *stack =
         mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!fiber || stack == MAP_FAILED) machine_die("no memory for a thread's stack");
+    if (stack == MAP_FAILED) machine_die("no memory for a thread's stack");
     fiber_prepare(fiber, stack, run);
     return fiber;
 }

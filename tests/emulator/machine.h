@@ -35,11 +35,10 @@ struct grid {
 };
 void machine_run_grid(const struct grid *grid);
 
-/* fiber.c: a stack of its own for `run`, which never returns. */
+/* fiber.c: a stack of its own for `run`, which never returns; NULL: one for the stack that runs now. */
 struct fiber;
 struct fiber *fiber_new(void (*run)(void));
-/* Goes on in the fiber until it calls fiber_leave. */
-void fiber_enter(struct fiber *fiber);
-void fiber_leave(struct fiber *fiber);
+/* Goes on in `to`, until somebody goes on in `from`, which runs now. */
+void fiber_switch(struct fiber *from, struct fiber *to);
 
 #endif

@@ -21,10 +21,10 @@
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
 
-#define threadIdx (*emulator_thread_index())
-#define blockIdx  (*emulator_block_index())
-#define blockDim  (*emulator_block_size())
-#define gridDim   (*emulator_grid_size())
+#define threadIdx (emulator_here.thread)
+#define blockIdx  (emulator_here.block)
+#define blockDim  (emulator_here.block_size)
+#define gridDim   (emulator_here.grid_size)
 
 /* ---- Vectors ----------------------------------------------------------------------------------------- */
 
