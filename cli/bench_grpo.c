@@ -278,6 +278,7 @@ static enum status load(struct bench *bench, struct error *err) {
     if (!bench->rollout || !(bench->runner = pass_runner_new(&pass, err))) return STATUS_FAILED;
     pass.model = &bench->reference;
     pass.gradients = NULL;
+    pass.lender = bench->runner;
     if (settings->beta > 0 && !(bench->reference_runner = pass_runner_new(&pass, err))) return STATUS_FAILED;
     return STATUS_OK;
 }
@@ -372,8 +373,10 @@ static enum status learn(struct bench *bench, int64_t number, struct error *err)
     const struct pass_loss loss = {.derive = derive, .context = &row};
     double start = clock_seconds();
     enum status status = row_make(bench, number, &row, err);
-    if (status == STATUS_OK && bench->reference_runner)
+    if (status == STATUS_OK && bench->reference_runner) {
         status = pass_groups_read(bench->reference_runner, &row.group, 1, how, row.reference, NULL, err);
+        model_drop_pages(&bench->reference);
+    }
     end_part(&bench->seconds.reference, &start);
     if (status == STATUS_OK) status = pass_groups_train(bench->runner, &row.group, 1, how, &loss, err);
     end_part(&bench->seconds.policy, &start);
@@ -388,6 +391,7 @@ static enum status run_step(struct bench *bench, int64_t step, struct error *err
     rollout_completions_free(&bench->drawn);
     enum status status =
         rollout_run(bench->rollout, (uint64_t)step, bench->prompts, bench->prompt_count, &bench->drawn, err);
+    rollout_rest(bench->rollout); /* as a run does, where learning needs the memory */
     end_part(&bench->seconds.rollout, &start);
     for (int64_t row = 0; status == STATUS_OK && row < (int64_t)bench->rows.count; row++)
         status = learn(bench, row, err);

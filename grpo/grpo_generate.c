@@ -187,8 +187,10 @@ static enum status read_logprobs(struct grpo *grpo, const struct grpo_list *own,
     if (status == STATUS_OK && grpo->reads_old)
         status = group_passes_read(&passes, grpo->run.runner, how, tokens, old_logprob_of, err);
     double middle = clock_seconds();
-    if (status == STATUS_OK && grpo->reference.runner)
+    if (status == STATUS_OK && grpo->reference.runner) {
         status = group_passes_read(&passes, grpo->reference.runner, how, tokens, reference_of, err);
+        model_drop_pages(&grpo->reference.model); /* learning needs the memory */
+    }
     grpo->seconds.old_logprob += middle - start;
     grpo->seconds.reference += clock_seconds() - middle;
     group_passes_free(&passes);

@@ -19,7 +19,8 @@ enum status reference_open(struct reference *reference, struct train_run *run, b
     if (moves)
         status = optimizer_open_weights(&reference->weights, &reference->model, &freeze,
                                         run_sharing(run->config), err);
-    const struct pass_settings settings = {.model = &reference->model, .cache = run->cache};
+    const struct pass_settings settings = {
+        .model = &reference->model, .cache = run->cache, .lender = run->runner};
     if (status == STATUS_OK) {
         reference->runner = pass_runner_new(&settings, err);
         if (!reference->runner) status = STATUS_FAILED;

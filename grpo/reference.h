@@ -1,6 +1,6 @@
 /* The reference model, from which the trained one is held not to go far: the weights that training began
- * with, mapped from their files a second time and read only. With sync_ref_model it has weights of its own,
- * which move towards the trained ones now and then. */
+ * with, mapped from their files a second time and read only. Its passes work in the memory of the run's. With
+ * sync_ref_model it has weights of its own, which move towards the trained ones now and then. */
 #ifndef VS2_GRPO_REFERENCE_H
 #define VS2_GRPO_REFERENCE_H
 

@@ -18,19 +18,20 @@ struct pass_runner *pass_runner_new(const struct pass_settings *settings, struct
     struct pass_runner *runner = memory_new(1, sizeof *runner, "the training pass", err);
     if (!runner) return NULL;
     runner->settings = *settings;
-    arena_init(&runner->arena, settings->model->device, 0);
+    arena_init(&runner->own_arena, settings->model->device, 0); /* allocates on first use */
+    runner->arena = settings->lender ? settings->lender->arena : &runner->own_arena;
     return runner;
 }
 
 void pass_runner_free(struct pass_runner *runner) {
     if (!runner) return;
-    arena_free(&runner->arena);
+    arena_free(&runner->own_arena);
     free(runner);
 }
 
 struct pass_statistics pass_statistics(const struct pass_runner *runner) {
     struct pass_statistics statistics = runner->statistics;
-    statistics.activation_peak = runner->arena.peak;
+    statistics.activation_peak = runner->arena->peak;
     return statistics;
 }
 
@@ -51,7 +52,7 @@ static struct pass_run begin(struct pass_runner *runner, bool backward) {
         .runner = runner,
         .model = runner->settings.model,
         .gradients = gradients,
-        .arena = &runner->arena,
+        .arena = runner->arena,
         .backward = backward,
         .trains_vision = gradients && vision_is_trained(gradients),
         .clock = clock_seconds(),

@@ -26,6 +26,8 @@ struct pass_visuals {
     const void *const *features; /* of a frozen tower, of the compute type; NULL, all or one: not there */
 };
 
+struct pass_runner;
+
 struct pass_settings {
     const struct model *model;
     const struct model *gradients; /* NULL: a model that is only read, as a reference model is */
@@ -33,15 +35,15 @@ struct pass_settings {
     struct units *units;           /* NULL, or those of a model that processes share (train/units.h) */
     bool recompute;                /* gradient checkpointing */
     int64_t activation_bytes;      /* with recompute: of activations that may be kept all the same */
-    bool timed;                    /* wait for the device at the end of each part, to measure it */
+    struct pass_runner *lender; /* whose memory passes work in, which must outlive this runner; the two never
+                                   run at once. NULL: in memory of its own */
+    bool timed;                 /* wait for the device at the end of each part, to measure it */
 };
 
 /* The activation_bytes that is given, or when none is (below 0) a twelfth of what trained parameters take
  * with moments and gradients: keeping activations saves up to a fifth of a step, and costs little beside
  * these. */
 int64_t pass_activation_bytes(int64_t given, int64_t trained_bytes);
-
-struct pass_runner;
 
 /* NULL with err set when out of memory; the settings are copied. */
 struct pass_runner *pass_runner_new(const struct pass_settings *settings, struct error *err);
@@ -136,7 +138,7 @@ struct pass_statistics {
     struct pass_seconds seconds;
     int64_t tokens, labels, patches;
     double flops;           /* forward and backward, recomputation not counted */
-    size_t activation_peak; /* bytes */
+    size_t activation_peak; /* bytes, of all who work in this memory */
 };
 struct pass_statistics pass_statistics(const struct pass_runner *runner);
 

@@ -33,7 +33,8 @@ void pass_layout_free(struct pass_layout *layout);
 
 struct pass_runner {
     struct pass_settings settings;
-    struct arena arena;
+    struct arena own_arena;
+    struct arena *arena; /* the own one, or the lender's */
     struct pass_statistics statistics;
 };
 

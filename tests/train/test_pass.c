@@ -407,6 +407,34 @@ static void reading_equals_training(void **state) {
     }
 }
 
+/* A runner that works in another one's memory takes none of its own, and computes the same. */
+static void memory_is_lent(void **state) {
+    (void)state;
+    struct fixture f;
+    struct group group;
+    struct error err;
+    float alone[64], lent[64];
+    open_fixture(&f, "tied", "guard", DTYPE_F32, all_but_vision);
+    make_group(&group, &f.prompts[2], some_lengths, 4);
+    struct linear_loss loss = train(&f, &group.pass, 1, plainly, false, 0);
+    size_t peak = pass_statistics(f.runner).activation_peak;
+    const struct pass_settings settings = {.model = &f.opened.model, .lender = f.runner};
+    struct pass_runner *reference = pass_runner_new(&settings, &err);
+    assert_non_null(reference);
+    assert_int_equal(pass_statistics(reference).activation_peak, peak);
+    struct pass_runner *own = runner_of(&f.opened.model, NULL);
+    if (pass_groups_read(own, &group.pass, 1, plainly, alone, NULL, &err) ||
+        pass_groups_read(reference, &group.pass, 1, plainly, lent, NULL, &err))
+        fail_msg("%s", err.message);
+    pass_runner_free(own);
+    assert_memory_equal(lent, alone, (size_t)loss.count * sizeof(float));
+    pass_runner_free(reference); /* the memory is still the lender's */
+    clear_gradients(&f);
+    struct linear_loss again = train(&f, &group.pass, 1, plainly, false, 0);
+    assert_memory_equal(again.logprob, loss.logprob, (size_t)loss.count * sizeof(float));
+    close_fixture(&f);
+}
+
 /* Features that are given, or were kept by an earlier pass, take the patches' place. */
 static void frozen_features_are_shared(void **state) {
     (void)state;
@@ -553,6 +581,7 @@ int main(void) {
         cmocka_unit_test(small_groups),
         cmocka_unit_test(equals_transformers),
         cmocka_unit_test(reading_equals_training),
+        cmocka_unit_test(memory_is_lent),
         cmocka_unit_test(frozen_features_are_shared),
         cmocka_unit_test(bf16_is_no_worse_shared),
         cmocka_unit_test(faults_are_named),
