@@ -46,6 +46,9 @@ struct backend {
                        struct tensor axis, struct tensor inverse_frequency);
     void (*rope_forward)(struct device *, struct tensor x, struct tensor cosine, struct tensor sine,
                          int heads, bool inverse);
+    void (*resize_frame)(struct device *, struct tensor out, struct tensor x, struct resize_pass);
+    void (*cut_patches)(struct device *, struct tensor out, struct tensor x, struct tensor values,
+                        struct patch_shape, int64_t place);
     void (*attention_forward)(struct device *, struct tensor out, struct tensor log_sum, struct tensor q,
                               struct tensor k, struct tensor v, struct attention_segments segments, int heads,
                               int kv_heads, float scale);

@@ -43,7 +43,7 @@ static bool is_row_or_none(struct tensor t, enum dtype dtype, int64_t cols) {
 void convert(struct device *device, struct tensor out, struct tensor x) {
     if (device->failed) return;
     require(same_shape(out, x));
-    require(x.dtype == DTYPE_I32 ? out.dtype == DTYPE_I32 : is_float(out));
+    require(x.dtype == DTYPE_I32 ? out.dtype == DTYPE_I32 : is_float(out) && x.dtype != DTYPE_U8);
     if (is_empty(out)) return;
     device->backend->convert(device, out, x);
 }
@@ -180,6 +180,35 @@ void rope_forward(struct device *device, struct tensor x, struct tensor cosine, 
     require(cosine.dtype == DTYPE_F32 && sine.dtype == DTYPE_F32 && same_shape(cosine, sine));
     if (is_empty(x)) return;
     device->backend->rope_forward(device, x, cosine, sine, heads, inverse);
+}
+
+void resize_frame(struct device *device, struct tensor out, struct tensor x, struct resize_pass pass) {
+    if (device->failed) return;
+    int64_t outputs = pass.weights.rows;
+    bool fixed = pass.weights.dtype == DTYPE_I32;
+    require(has_shape(x, x.rows, x.cols) && x.cols % FRAME_CHANNELS == 0);
+    require(pass.down ? has_shape(out, outputs, x.cols) : has_shape(out, x.rows, outputs * FRAME_CHANNELS));
+    require(fixed ? pass.precision > 0 && pass.precision < 31 : pass.weights.dtype == DTYPE_F32);
+    require(x.dtype == DTYPE_U8 || (!fixed && x.dtype == DTYPE_F32));
+    require(out.dtype == (fixed || x.dtype == DTYPE_F32 ? DTYPE_U8 : DTYPE_F32));
+    require(is_row(pass.starts, DTYPE_I32, outputs) && is_row(pass.counts, DTYPE_I32, outputs));
+    require(has_shape(pass.weights, outputs, pass.weights.cols));
+    if (is_empty(out)) return;
+    device->backend->resize_frame(device, out, x, pass);
+}
+
+void cut_patches(struct device *device, struct tensor out, struct tensor x, struct tensor values,
+                 struct patch_shape shape, int64_t place) {
+    if (device->failed) return;
+    int64_t area = shape.patch * shape.patch, cell = shape.patch * shape.merge;
+    require(shape.patch > 0 && shape.merge > 0 && place >= 0 && place < shape.temporal);
+    require(x.dtype == DTYPE_U8 && has_shape(x, x.rows, x.cols));
+    require(x.cols % (FRAME_CHANNELS * cell) == 0 && x.rows % cell == 0);
+    require(out.dtype == DTYPE_F32 && has_shape(out, x.rows * (x.cols / FRAME_CHANNELS) / area,
+                                                FRAME_CHANNELS * shape.temporal * area));
+    require(values.dtype == DTYPE_F32 && has_shape(values, FRAME_CHANNELS, 256));
+    if (is_empty(out)) return;
+    device->backend->cut_patches(device, out, x, values, shape, place);
 }
 
 /* The ranges of a segment lie in the tensors they name. */

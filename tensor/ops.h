@@ -99,6 +99,41 @@ void rope_table(struct device *device, struct tensor cosine, struct tensor sine,
 void rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine, int heads,
                   bool inverse);
 
+/* ---- Frames ------------------------------------------------------------------------------------------ */
+
+/* A frame is a tensor [height, width * FRAME_CHANNELS], the channels of a pixel side by side. */
+enum { FRAME_CHANNELS = 3 };
+
+/* One half of a resize, along one axis: output i, a row of the frame or a pixel of a row, is the sum over
+ * k < counts[i] of weights[i, k] * input[starts[i] + k]. */
+struct resize_pass {
+    bool down;             /* rows of the frame are mixed; else the pixels of a row */
+    struct tensor starts;  /* i32 [1, outputs] */
+    struct tensor counts;  /* i32 [1, outputs], at most taps */
+    struct tensor weights; /* [outputs, taps], i32 (fixed point) or f32 */
+    int precision;         /* bits of a fixed point's fraction, at least 1 */
+};
+
+/* out = x, resized along one axis. With fixed-point weights out and x are u8: a half is added to a sum,
+ * which is cut to a whole number and held in [0, 255]. With f32 weights a sum starts at 0 and takes one fused
+ * multiply-add after another; x is u8 and out f32, or x is f32 and out u8, rounded half to even and held in
+ * [0, 255]. An input that x has not fails the device. */
+void resize_frame(struct device *device, struct tensor out, struct tensor x, struct resize_pass pass);
+
+/* How frames become rows of patches: `temporal` frames, each in patches of patch x patch pixels, which come
+ * in groups of merge x merge. */
+struct patch_shape {
+    int64_t patch, temporal, merge;
+};
+
+/* Writes frame `place` (0 to temporal - 1) of a temporal group into the group's rows: out[row, (channel *
+ * temporal + place) * patch^2 + y * patch + x] = values[channel, byte of that pixel]. The rows are groups of
+ * merge x merge patches, each group left to right, top to bottom, as are the groups. x: u8 [height, width *
+ * FRAME_CHANNELS], both sides multiples of patch * merge; out: f32 [height * width / patch^2, FRAME_CHANNELS
+ * * temporal * patch^2]; values: f32 [FRAME_CHANNELS, 256]. */
+void cut_patches(struct device *device, struct tensor out, struct tensor x, struct tensor values,
+                 struct patch_shape shape, int64_t place);
+
 /* ---- Attention --------------------------------------------------------------------------------------- */
 
 /* Who sees whom. Query rows [query, query + queries) see key rows [prefix, prefix + prefix_keys), all of

@@ -11,10 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I32 };
+enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I32, DTYPE_U8 };
 
-/* F16 is a storage type of checkpoints: convert() reads it, no other operation does. */
+/* F16 is a storage type of checkpoints: convert() reads it, no other operation does. U8 is that of frames:
+ * resize_frame and cut_patches alone take it. */
 static inline size_t dtype_size(enum dtype dtype) {
+    if (dtype == DTYPE_U8) return 1;
     return dtype == DTYPE_F32 || dtype == DTYPE_I32 ? 4 : 2;
 }
 

@@ -105,6 +105,11 @@ void cpu_adamw_step(struct device *device, struct tensor weight, struct tensor f
 void cpu_matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                 struct matmul_options options);
 
+/* frames.c */
+void cpu_resize_frame(struct device *device, struct tensor out, struct tensor x, struct resize_pass pass);
+void cpu_cut_patches(struct device *device, struct tensor out, struct tensor x, struct tensor values,
+                     struct patch_shape shape, int64_t place);
+
 /* attention.c */
 void cpu_attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
                            struct tensor k, struct tensor v, struct attention_segments segments, int heads,

@@ -145,6 +145,8 @@ static void fail_with(struct device *device, const struct cuda_fault *fault) {
         [FAULT_TARGET] = {"logprob_forward: target", false},
         [FAULT_TARGET_BACKWARD] = {"logprob_backward: target", false},
         [FAULT_WATCHED] = {"sample_tokens: watched token", false},
+        [FAULT_RESIZE_COUNT] = {"resize_frame: count", true},
+        [FAULT_RESIZE_START] = {"resize_frame: start", true},
     };
     if (kinds[fault->kind].indexed)
         device_fail(device, "%s %lld is %d, not in [%d, %lld)", kinds[fault->kind].what,
@@ -190,6 +192,8 @@ const struct backend DEVICE_BACKEND = {
     .gelu_backward = cuda_gelu_backward,
     .rope_table = cuda_rope_table,
     .rope_forward = cuda_rope_forward,
+    .resize_frame = cuda_resize_frame,
+    .cut_patches = cuda_cut_patches,
     .attention_forward = cuda_attention_forward,
     .attention_backward = cuda_attention_backward,
     .logprob_forward = cuda_logprob_forward,

@@ -32,6 +32,8 @@ enum cuda_fault_kind {
     FAULT_TARGET,
     FAULT_TARGET_BACKWARD,
     FAULT_WATCHED,
+    FAULT_RESIZE_COUNT,
+    FAULT_RESIZE_START,
     FAULT_KINDS,
 };
 
@@ -137,6 +139,11 @@ void cuda_rope_table(struct device *device, struct tensor cosine, struct tensor 
                      struct tensor axis, struct tensor inverse_frequency);
 void cuda_rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine,
                        int heads, bool inverse);
+
+/* frames.cu */
+void cuda_resize_frame(struct device *device, struct tensor out, struct tensor x, struct resize_pass pass);
+void cuda_cut_patches(struct device *device, struct tensor out, struct tensor x, struct tensor values,
+                      struct patch_shape shape, int64_t place);
 
 /* attention.c */
 void cuda_attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,

@@ -213,6 +213,18 @@ static void guard_rope_forward(struct device *device, struct tensor x, struct te
     guard_leave(device);
 }
 
+static void guard_resize_frame(struct device *device, struct tensor out, struct tensor x,
+                               struct resize_pass pass) {
+    backend_cpu.resize_frame(guard_enter(device), out, x, pass);
+    guard_leave(device);
+}
+
+static void guard_cut_patches(struct device *device, struct tensor out, struct tensor x, struct tensor values,
+                              struct patch_shape shape, int64_t place) {
+    backend_cpu.cut_patches(guard_enter(device), out, x, values, shape, place);
+    guard_leave(device);
+}
+
 static void guard_attention_forward(struct device *device, struct tensor out, struct tensor log_sum,
                                     struct tensor q, struct tensor k, struct tensor v,
                                     struct attention_segments segments, int heads, int kv_heads,
@@ -303,6 +315,8 @@ const struct backend backend_guard = {
     .gelu_backward = guard_gelu_backward,
     .rope_table = guard_rope_table,
     .rope_forward = guard_rope_forward,
+    .resize_frame = guard_resize_frame,
+    .cut_patches = guard_cut_patches,
     .attention_forward = guard_attention_forward,
     .attention_backward = guard_attention_backward,
     .logprob_forward = guard_logprob_forward,

@@ -61,6 +61,8 @@ double *values_read(struct bench *bench, struct tensor t) {
             values[i] = ((const float *)bytes)[i];
         else if (t.dtype == DTYPE_I32)
             values[i] = ((const int32_t *)bytes)[i];
+        else if (t.dtype == DTYPE_U8)
+            values[i] = bytes[i];
         else
             values[i] = t.dtype == DTYPE_BF16 ? float_from_bf16(((const uint16_t *)bytes)[i])
                                               : float_from_f16(((const uint16_t *)bytes)[i]);

@@ -34,6 +34,9 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
+struct alignas(4) uchar4 {
+    unsigned char x, y, z, w;
+};
 struct alignas(8) uint2 {
     unsigned x, y;
 };
@@ -41,6 +44,9 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
+static inline uchar4 make_uchar4(unsigned char x, unsigned char y, unsigned char z, unsigned char w) {
+    return uchar4{x, y, z, w};
+}
 static inline float2 make_float2(float x, float y) {
     return float2{x, y};
 }
