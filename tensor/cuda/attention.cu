@@ -4,6 +4,9 @@
 #include "tensor/cuda/cuda.h"
 
 #include "tensor/cuda/attention.cuh"
+extern "C" {
+#include "tensor/cuda/cudnn.h"
+}
 
 enum { TILE = 32, WARP_ROWS = TILE / ATTENTION_WARPS };
 
@@ -156,6 +159,7 @@ static bool prepare(struct device *device, struct forward_arguments *a, const st
 void cuda_attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
                             struct tensor k, struct tensor v, struct attention_segments segments, int heads,
                             int kv_heads, float scale) {
+    if (cuda_cudnn_attention_forward(device, out, log_sum, q, k, v, segments, heads, kv_heads, scale)) return;
     struct attention_tables *t = cuda_state(device)->tables;
     struct error err;
     if (attention_plan_queries(t, segments, heads / kv_heads, TILE, true, &err) != STATUS_OK) {

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "tensor/cuda/attention_plan.h"
+#include "tensor/cuda/cudnn.h"
 
 /* tests/emulator builds these sources once more, as a device of another name. */
 #ifdef VS2_EMULATED
@@ -33,6 +34,7 @@ static void cuda_close(struct device *device) {
     struct cuda_state *state = cuda_state(device);
     const cudaStream_t streams[] = {state->stream, state->copy_stream, state->communication_stream};
     cudaDeviceSynchronize();
+    cuda_cudnn_close(state->cudnn);
     cuda_products_close(state->products);
     attention_tables_free(state->tables);
     cuda_staging_close(&state->staging);
@@ -77,6 +79,7 @@ static enum status cuda_open(struct device *device, struct error *err) {
     if (status == STATUS_OK) status = cuda_staging_open(&state->staging, err);
     if (status == STATUS_OK) status = cuda_products_open(&state->products, err);
     if (status == STATUS_OK) status = attention_tables_new(&state->tables, err);
+    if (status == STATUS_OK) status = cuda_cudnn_open(&state->cudnn, state->stream, err);
     if (status != STATUS_OK) cuda_close(device);
     return status;
 }
@@ -85,8 +88,8 @@ static void cuda_describe(const struct device *device, struct device_info *info)
     static struct cudaDeviceProp properties; /* large; the same at every call */
     snprintf(info->name, sizeof info->name, "GPU");
     if (cudaGetDeviceProperties(&properties, device->number) == cudaSuccess)
-        snprintf(info->name, sizeof info->name, "%.96s (sm_%d%d)", properties.name, properties.major,
-                 properties.minor);
+        snprintf(info->name, sizeof info->name, "%.80s (sm_%d%d, %s)", properties.name, properties.major,
+                 properties.minor, cuda_cudnn_name(cuda_state(device)->cudnn));
     size_t total;
     info->own_memory = cudaMemGetInfo(&info->free_memory, &total) == cudaSuccess;
     info->threads = 1;

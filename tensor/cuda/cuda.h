@@ -55,6 +55,7 @@ struct cuda_staging {
 };
 
 struct cuda_products; /* matmul.c */
+struct cuda_cudnn;    /* cudnn.h */
 
 struct cuda_state {
     cudaStream_t stream;               /* operations, and the copies between them */
@@ -66,6 +67,7 @@ struct cuda_state {
     size_t workspace_bytes;
     struct cuda_products *products;
     struct attention_tables *tables; /* attention_plan.c */
+    struct cuda_cudnn *cudnn;
 };
 
 static inline struct cuda_state *cuda_state(const struct device *device) {

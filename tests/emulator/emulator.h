@@ -16,7 +16,8 @@
  * barrier gives wrong results;
  * - shared memory holds NaN when a block begins;
  * - vector loads of misaligned addresses trap (the build asks the compiler for that);
- * - matrix products refuse what cuBLASLt is not documented to take (cublaslt.c).
+ * - matrix products refuse what cuBLASLt is not documented to take (cublaslt.c), and attention what cuDNN
+ *   refuses (cudnn.c).
  * What it cannot show: speed, races through global memory, anything of the hardware's own. */
 #ifndef VS2_TESTS_EMULATOR_EMULATOR_H
 #define VS2_TESTS_EMULATOR_EMULATOR_H
@@ -36,6 +37,9 @@ extern "C" {
 /* Makes the n-th call from now on that can fail do so, with all after it until the next emulator_fail_call;
  * n = 0: none fails. Returns how many calls were counted since the last. */
 int emulator_fail_call(int n);
+
+/* How many operations of attention cuDNN has run. */
+int emulator_attentions(void);
 
 /* ---- For the headers: launching ---------------------------------------------------------------------- */
 

@@ -68,11 +68,12 @@ static void result_free(struct result *r) {
     free(r->log_sum);
 }
 
-/* A view of columns, as q, k and v are of one product. */
+/* A view of columns, as q, k and v are of one product; aligned to 16 bytes where its width is. */
 static struct tensor upload(struct bench *bench, enum dtype dtype, int64_t rows, int64_t cols,
                             const float *x) {
-    struct tensor wide = arena_tensor(&bench->arena, dtype, rows, cols + 8);
-    struct tensor t = tensor_cols(wide, 4, cols);
+    int64_t first = cols % 8 ? 4 : 8;
+    struct tensor wide = arena_tensor(&bench->arena, dtype, rows, cols + 2 * first);
+    struct tensor t = tensor_cols(wide, first, cols);
     convert(&bench->device, t, arena_upload(&bench->arena, DTYPE_F32, rows, cols, x));
     return t;
 }
@@ -276,6 +277,24 @@ static void random_tables(void **state) {
         check_everywhere(&p);
         problem_free(&p);
     }
+}
+
+/* As the vision tower has them: windows of several sizes side by side, and whole frames. */
+static void windows(void **state) {
+    (void)state;
+    static const int lengths[] = {64, 64, 16, 1, 48, 200};
+    struct problem p = {.heads = 4, .kv_heads = 2, .head_dim = 80, .dtype = DTYPE_BF16, .count = 6};
+    p.queries = 3, p.keys = 5;
+    for (int n = 0; n < 6; n++) {
+        p.segments[n] = (struct attention_segment){
+            .query = p.queries, .queries = lengths[n], .key = p.keys, .keys = lengths[5 - n]};
+        p.queries += p.segments[n].queries;
+        p.keys += p.segments[n].keys;
+    }
+    p.queries += 2;
+    fill(&p);
+    check_everywhere(&p);
+    problem_free(&p);
 }
 
 /* Long enough for several chunks, blocks and tiles. */
@@ -482,6 +501,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_pytorch),
         cmocka_unit_test(random_tables),
+        cmocka_unit_test(windows),
         cmocka_unit_test(long_segments),
         cmocka_unit_test(widths),
         cmocka_unit_test(decoding_alone_and_together_is_the_same),
