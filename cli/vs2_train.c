@@ -143,6 +143,7 @@ static enum status train(const struct settings *settings, char **words, int coun
     enum status status = train_config_read(path, (const char *const *)words, (size_t)count, &config, err);
     if (status != STATUS_OK) return status;
     config.processes = processes;
+    communicator_patience(processes, config.process_patience);
     if (communicator_rank(processes) == 0) fputs(config.notes, stderr);
     status = run(&config, settings->dry_run, err);
     train_config_free(&config);

@@ -20,10 +20,13 @@ enum status communicator_open(struct communicator **communicator, struct error *
     status = transport_open(&c->transport, &place, err);
     c->rank = c->transport.rank;
     c->size = c->transport.size;
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
+        status = heartbeat_start(&c->heartbeat, &c->transport, err);
+        if (status != STATUS_OK) transport_abort(&c->transport, status); /* the others may have one */
         *communicator = c;
-    else
+    } else {
         free(c);
+    }
     return status;
 }
 
@@ -39,10 +42,41 @@ void communicator_close(struct communicator *communicator, enum status status) {
     if (!communicator) return;
     if (communicator->size > 1 && status != STATUS_OK && !communicator->agreed)
         transport_abort(&communicator->transport, status);
+    /* Nobody falls silent before all are here. */
+    struct error ignored;
+    double none = 0;
+    (void)communicator_sum_values(communicator, &none, 1, &ignored);
+    heartbeat_stop(communicator->heartbeat);
     transport_close(&communicator->transport);
     free(communicator->sent);
     free(communicator->received);
     free(communicator);
+}
+
+void communicator_patience(struct communicator *communicator, double seconds) {
+    if (communicator) heartbeat_patience(communicator->heartbeat, seconds);
+}
+
+void communicator_say(struct communicator *communicator, const char *words) {
+    if (communicator) heartbeat_say(communicator->heartbeat, words);
+}
+
+/* ---- Exchanges --------------------------------------------------------------------------------------- */
+
+enum status communicator_gather_bytes(struct communicator *c, const char *name, void *all, const void *own,
+                                      size_t bytes, struct error *err) {
+    heartbeat_wait(c->heartbeat, name);
+    enum status status = transport_gather(&c->transport, all, own, bytes, err);
+    heartbeat_go_on(c->heartbeat);
+    return status;
+}
+
+enum status communicator_exchange_bytes(struct communicator *c, const char *name, void *received,
+                                        const void *sent, size_t bytes, struct error *err) {
+    heartbeat_wait(c->heartbeat, name);
+    enum status status = transport_exchange(&c->transport, received, sent, bytes, err);
+    heartbeat_go_on(c->heartbeat);
+    return status;
 }
 
 /* ---- Agreement --------------------------------------------------------------------------------------- */
@@ -69,7 +103,7 @@ enum status communicator_agree(struct communicator *communicator, enum status st
     struct verdict own, *all = memory_new((size_t)communicator->size, sizeof *all, "an agreement", err);
     if (!all) return STATUS_FAILED;
     verdict_fill(&own, communicator, status, err);
-    enum status result = transport_gather(&communicator->transport, all, &own, sizeof own, err);
+    enum status result = communicator_gather_bytes(communicator, "agreement", all, &own, sizeof own, err);
     for (int r = 0; result == STATUS_OK && r < communicator->size; r++) {
         if (all[r].status == STATUS_OK) continue;
         result = (enum status)all[r].status;
@@ -104,7 +138,8 @@ char **communicator_share(struct communicator *communicator, const char *text, s
     uint64_t own = strlen(text) + 1, longest = 0;
     uint64_t *lengths = memory_new((size_t)size, sizeof *lengths, "texts of the processes", err);
     enum status status =
-        lengths ? transport_gather(&communicator->transport, lengths, &own, sizeof own, err) : STATUS_FAILED;
+        lengths ? communicator_gather_bytes(communicator, "lengths of texts", lengths, &own, sizeof own, err)
+                : STATUS_FAILED;
     for (int r = 0; status == STATUS_OK && r < size; r++)
         if (lengths[r] > longest) longest = lengths[r];
     free(lengths);
@@ -112,7 +147,7 @@ char **communicator_share(struct communicator *communicator, const char *text, s
     if (status == STATUS_OK && (padded = memory_new(longest, 1, "texts of the processes", err)) &&
         (all = memory_new((size_t)size, longest, "texts of the processes", err))) {
         memcpy(padded, text, own);
-        if (transport_gather(&communicator->transport, all, padded, longest, err) == STATUS_OK)
+        if (communicator_gather_bytes(communicator, "texts", all, padded, longest, err) == STATUS_OK)
             texts = cut_texts(all, size, longest, err);
     }
     free(padded);
@@ -182,7 +217,7 @@ enum status communicator_sum_values(struct communicator *communicator, double *v
     const size_t bytes = (size_t)count * sizeof *values;
     double *all = memory_new((size_t)communicator->size, bytes, "sums over the processes", err);
     enum status status =
-        all ? transport_gather(&communicator->transport, all, values, bytes, err) : STATUS_FAILED;
+        all ? communicator_gather_bytes(communicator, "sums", all, values, bytes, err) : STATUS_FAILED;
     for (int i = 0; status == STATUS_OK && i < count; i++) {
         values[i] = 0;
         for (int r = 0; r < communicator->size; r++) values[i] += all[r * count + i];

@@ -1,8 +1,9 @@
 /* The processes of a run, and what they do together.
  *
  * A run is one process, or several that a launcher started (mpirun, srun): all with the same program and
- * configuration, each with a rank. Every function below but rank and size is collective: all processes
- * call it, in the same order. NULL is a communicator too: of one process, with which nothing costs anything.
+ * configuration, each with a rank. Every function below is collective where it does not say that it is not:
+ * all processes call it, in the same order. NULL is a communicator too: of one process, with which nothing
+ * costs anything.
  *
  * Sums are made in one place each, in the order of the ranks, so all processes get the same bits, and a run
  * with as many processes gets them again.
@@ -23,12 +24,22 @@ struct communicator;
  * alone. Fails where there are others and this build has no MPI, or MPI does not know of them (torchrun). */
 enum status communicator_open(struct communicator **communicator, struct error *err);
 
-/* Parts from them. After a failure that they have not agreed on (communicator_agree) the others may be
- * waiting for this process: then it ends them all, and does not return. */
+/* Parts from them, when all do. After a failure that they have not agreed on (communicator_agree) the others
+ * may be waiting for this process: then it ends them all, and does not return. */
 void communicator_close(struct communicator *communicator, enum status status);
 
-int communicator_rank(const struct communicator *communicator); /* from 0 */
+/* Not collective. Ranks are from 0. */
+int communicator_rank(const struct communicator *communicator);
 int communicator_size(const struct communicator *communicator);
+
+/* ---- Life -------------------------------------------------------------------------------------------- */
+
+/* A process that stops ends all (train/heartbeat.h), and so does one that lets the others wait for longer
+ * than so many seconds. Neither function is collective. */
+void communicator_patience(struct communicator *communicator, double seconds);
+
+/* What this process is at: the last that the others hear of it if it stops. */
+void communicator_say(struct communicator *communicator, const char *words);
 
 /* ---- Agreement --------------------------------------------------------------------------------------- */
 

@@ -124,7 +124,7 @@ static enum status sum_bucket(struct communicator *c, struct device *device, con
                     STATUS_OK)
                 return STATUS_FAILED;
         }
-    if (transport_exchange(&c->transport, c->received, c->sent, bucket->bytes, err) != STATUS_OK)
+    if (communicator_exchange_bytes(c, "gradients", c->received, c->sent, bucket->bytes, err) != STATUS_OK)
         return STATUS_FAILED;
     const size_t count = bucket->bytes / sizeof(float);
     for (size_t r = 1; r < (size_t)c->size; r++)
@@ -168,7 +168,7 @@ static enum status gather_bucket(struct communicator *c, struct device *device, 
         if (own.cols > 0 && device_read(device, (char *)c->received + piece->offset, own, err) != STATUS_OK)
             return STATUS_FAILED;
     }
-    if (transport_gather(&c->transport, c->sent, c->received, bucket->bytes, err) != STATUS_OK)
+    if (communicator_gather_bytes(c, "weights", c->sent, c->received, bucket->bytes, err) != STATUS_OK)
         return STATUS_FAILED;
     for (int r = 0; r < c->size; r++)
         for (size_t i = 0; i < bucket->count; i++) {
@@ -204,14 +204,18 @@ static enum status collect_part(struct communicator *c, struct device *device, i
     if (own.count > 0)
         status = device_read(device, room, elements_of(slice, own.first - shard.first, own.count), err);
     if (c->rank > 0 && own.count > 0) { /* process 0 waits for it, whatever it is worth */
+        heartbeat_wait(c->heartbeat, "parts for process 0");
         sent = transport_send(&c->transport, 0, room, (size_t)own.count * sizeof *room, err);
+        heartbeat_go_on(c->heartbeat);
         if (sent != STATUS_OK) status = sent;
     }
     for (int r = 1; c->rank == 0 && status == STATUS_OK && r < c->size; r++) {
         struct shard part = shard_common(communicator_shard(c, rows, cols, r), wanted);
-        if (part.count > 0)
-            status = transport_receive(&c->transport, r, elements + (part.first - wanted.first),
-                                       (size_t)part.count * sizeof *elements, err);
+        if (part.count == 0) continue;
+        heartbeat_wait(c->heartbeat, "parts of the others");
+        status = transport_receive(&c->transport, r, elements + (part.first - wanted.first),
+                                   (size_t)part.count * sizeof *elements, err);
+        heartbeat_go_on(c->heartbeat);
     }
     return status;
 }

@@ -117,6 +117,7 @@ struct train_config {
     bool freeze_multi_modal_projector; /* visual.merger */
     bool freeze_language_model;        /* all the rest; checks see to it that something is left to train */
     int64_t zero_stage;                /* 0 to 3 (train/optimizer.h); has no effect in one process */
+    double process_patience;           /* seconds that processes wait for one that is busy */
 
     /* Data. */
     struct train_names datasets;      /* dataset, dataset_name: at least one */

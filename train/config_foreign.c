@@ -210,7 +210,6 @@ static const char *const hub_names[] = {
 };
 
 static const char *const process_names[] = {
-    "ddp_timeout",
     "ddp_backend",
     "ddp_find_unused_parameters",
     "ddp_bucket_cap_mb",

@@ -75,6 +75,13 @@ static const struct config_key model_keys[] = {
      .help = "what the processes of mpirun share (ours): 0, nothing; 1, moments and f32 master weights; 2, "
              "gradients "
              "too; 3, weights too; no effect with one process; that of deepspeed when null"},
+    {.name = "ddp_timeout",
+     .kind = CONFIG_NUMBER,
+     .offset = CONFIG(process_patience),
+     .standard = "1800",
+     .low = 1,
+     .high = 1e+12,
+     .help = "seconds that processes wait for one that is busy before all are ended"},
 };
 
 static const struct config_key sft_keys[] = {

@@ -30,8 +30,9 @@ struct run_step {
     int64_t micro_batches; /* that held anything; 0: there was nothing to train on, and no gradient */
     int64_t sequences, tokens, labels;
 
-    double scale;               /* of the gradients that were added up, to be their mean */
-    double norm, learning_rate; /* NaN where nothing was trained */
+    int64_t bad_processes, bad_process; /* how many had a loss that is no number, and which when it is one */
+    double scale;                       /* of the gradients that were added up, to be their mean */
+    double norm, learning_rate;         /* NaN where nothing was trained */
     bool updated;
     double seconds, flops;
 };

@@ -1,4 +1,5 @@
 /* What the processes of a run do together (train/communicator.h). In a run of one nothing is exchanged. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,8 +21,15 @@ enum status run_end_passes(const struct train_run *run, bool backward, enum stat
 
 enum status run_join_step(struct train_run *run, struct run_step *step, struct error *err) {
     struct communicator *processes = run->config->processes;
-    double sums[] = {step->loss,           (double)step->micro_batches, (double)step->sequences,
-                     (double)step->tokens, (double)step->labels,        step->flops};
+    const int bad = isfinite(step->loss) ? 0 : 1;
+    double sums[] = {step->loss,
+                     (double)step->micro_batches,
+                     (double)step->sequences,
+                     (double)step->tokens,
+                     (double)step->labels,
+                     step->flops,
+                     bad,
+                     bad * communicator_rank(processes)};
     enum status status = communicator_sum_values(processes, sums, sizeof sums / sizeof *sums, err);
     if (status != STATUS_OK) return status;
     step->loss = sums[0];
@@ -30,6 +38,8 @@ enum status run_join_step(struct train_run *run, struct run_step *step, struct e
     step->tokens = (int64_t)sums[3];
     step->labels = (int64_t)sums[4];
     step->flops = sums[5];
+    step->bad_processes = (int64_t)sums[6];
+    step->bad_process = (int64_t)sums[7];
     if (step->micro_batches == 0) return STATUS_OK;
     return optimizer_reduce(&run->optimizer, err);
 }

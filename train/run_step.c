@@ -1,23 +1,40 @@
 /* One optimizer step. */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/clock.h"
+#include "train/communicator.h"
 #include "train/run.h"
 
-enum { BAD_STEPS_IN_A_ROW = 10 }; /* without a number for a loss or a gradient, after which a run gives up */
+/* Steps without a number for a loss or a gradient, after which a run gives up; bytes of a few words. */
+enum { BAD_STEPS_IN_A_ROW = 10, WORDS = 64 };
+
+/* Which of several processes had the loss that is no number. */
+static void tell_whose(const struct train_run *run, const struct run_step *step, char words[WORDS]) {
+    int size = communicator_size(run->config->processes);
+    words[0] = '\0';
+    if (size == 1 || step->bad_processes == 0) return;
+    if (step->bad_processes == 1)
+        snprintf(words, WORDS, " (that of process %lld)", (long long)step->bad_process);
+    else
+        snprintf(words, WORDS, " (those of %lld processes of %d)", (long long)step->bad_processes, size);
+}
 
 /* The step is left out; too many in a row are an error. */
 static enum status leave_out(struct train_run *run, const struct run_step *step, struct error *err) {
+    char whose[WORDS];
+    tell_whose(run, step, whose);
     optimizer_clear(&run->optimizer);
     run->position.bad_steps++;
-    progress_message(run->progress, "step %lld is left out: its loss is %g and its gradient norm %g",
-                     (long long)run->position.step + 1, step->loss, step->norm);
+    progress_message(run->progress, "step %lld is left out: its loss is %g%s and its gradient norm %g",
+                     (long long)run->position.step + 1, step->loss, whose, step->norm);
     if (++run->position.bad_in_a_row < BAD_STEPS_IN_A_ROW) return STATUS_OK;
-    return error_set(
+    error_set(
         err,
-        "step %lld: loss or gradients were not numbers in %d steps in a row; the last checkpoint "
-        "is as it was",
-        (long long)run->position.step + 1, BAD_STEPS_IN_A_ROW);
+        "step %lld: loss%s or gradients were not numbers in %d steps in a row; the last checkpoint is as "
+        "it was",
+        (long long)run->position.step + 1, whose, BAD_STEPS_IN_A_ROW);
+    return run_agree(run, STATUS_FAILED, err); /* they all do */
 }
 
 /* The update, unless the loss or the gradient is no number. */
@@ -54,7 +71,16 @@ static void count_step(struct train_run *run, const struct run_step *step) {
     position->loss_steps++;
 }
 
+/* Last words, if this process stops. */
+static void say_step(const struct train_run *run) {
+    char words[WORDS];
+    snprintf(words, sizeof words, "step %lld of %lld", (long long)run->position.step + 1,
+             (long long)run->total_steps);
+    communicator_say(run->config->processes, words);
+}
+
 enum status run_take_step(struct train_run *run, struct run_step *step, struct error *err) {
+    say_step(run);
     double start = clock_seconds(), flops = pass_statistics(run->runner).flops;
     *step = (struct run_step){.learning_rate = schedule_rate(&run->schedule, run->position.step)};
     enum status status =

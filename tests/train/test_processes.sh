@@ -101,8 +101,52 @@ refused() { # KEY=VALUE: in the second process only
 }
 refused learning_rate=2e-3
 refused zero_stage=1
+# A process whose numbers are none: all leave the steps out, and give up with the same words, which name it. Its model
+# has a NaN in the first layer's first norm.
+cp -r tests/golden/model/tied "$scratch/bad"
+weights=$scratch/bad/model.safetensors
+header=$(od -An -t u8 -N8 "$weights" | tr -d ' ')
+norm=$(head -c "$header" "$weights" | grep -aoE '"model.layers.0.input_layernorm.weight":[^}]*\[[0-9]+,' | grep -oE '[0-9]+,$' | tr -d ,)
+printf '\377\377' | dd of="$weights" bs=1 seek=$((8 + header + norm)) conv=notrunc status=none
+for stage in 0 2; do
+  same_for_both=("${settings[@]}" output_dir="$scratch/x" gradient_accumulation_steps=2 zero_stage=$stage)
+  if mpirun -n 1 "$build/vs2-train" "${same_for_both[@]}" : \
+    -n 1 "$build/vs2-train" "${same_for_both[@]}" model_name_or_path="$scratch/bad" >"$scratch/out" 2>&1; then
+    fail "a process without numbers went unnoticed"
+  fi
+  grep -q 'step 1 is left out: its loss is -\?nan (that of process 1)' "$scratch/out" || { cat "$scratch/out"; fail "whose loss is none"; }
+  [ "$(grep -c 'error: .*step 10: loss (that of process 1) or gradients were not numbers' "$scratch/out")" = 1 ] ||
+    { cat "$scratch/out"; fail "the end without numbers"; }
+done
+
 mpirun -n 2 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/dying" max_steps=100000 zero_stage=3 >"$scratch/out" 2>&1 &
 while [ ! -s "$scratch/dying/trainer_log.jsonl" ]; do sleep 0.05; done
 kill -9 "$(pgrep -n -f "output_dir=$scratch/dying")"
 if wait $!; then fail "a process that was killed went unnoticed"; fi
+
+# A process that is stopped says nothing any more: it is named, with what it was at, be it one of many or the one that
+# listens to them.
+for stopped in 1 0; do
+  VS2_SILENCE_LIMIT=4 mpirun -n 2 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/stopped-$stopped" \
+    max_steps=100000 zero_stage=1 >"$scratch/out" 2>&1 &
+  while [ ! -s "$scratch/stopped-$stopped/trainer_log.jsonl" ]; do sleep 0.05; done
+  sleep 2 # it speaks every second
+  for pid in $(pgrep -f "vs2-train.*output_dir=$scratch/stopped-$stopped"); do
+    grep -qz "^OMPI_COMM_WORLD_RANK=$stopped$" "/proc/$pid/environ" && kill -STOP "$pid"
+  done
+  if wait $!; then fail "a process that was stopped went unnoticed"; fi
+  grep -qE "process $stopped on .* does not answer: nothing was heard of it for .*\(step [0-9]+ of 100000\)" "$scratch/out" ||
+    { cat "$scratch/out"; fail "the last words of process $stopped"; }
+done
+
+# Processes that wait for one which is busy for too long.
+if VS2_SILENCE_LIMIT=2 VS2_TEST_HANG=busy mpirun -n 2 "$build/tests/train_test_heartbeat" >"$scratch/out" 2>&1
+then fail "a process that is busy for good went unnoticed"; fi
+grep -qE "processes wait for .*: process 1 on .*\(dreaming\) is busy after" "$scratch/out" ||
+  { cat "$scratch/out"; fail "who is busy is not said"; }
+# Processes that wait for each other.
+if VS2_SILENCE_LIMIT=2 VS2_TEST_HANG=wait mpirun -n 2 "$build/tests/train_test_heartbeat" >"$scratch/out" 2>&1
+then fail "processes that wait for each other went unnoticed"; fi
+grep -qE "all processes wait for each other for .*: process 0 on .* waits in exchange [0-9]+, 'parts of the others'; process 1" "$scratch/out" ||
+  { cat "$scratch/out"; fail "what they wait in is not said"; }
 echo "all well"

@@ -1,0 +1,76 @@
+/* Processes that get nowhere. Run alone nothing is watched; test_processes.sh runs it by mpirun with two,
+ * which must be ended from outside: what VS2_TEST_HANG says goes wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "train/communicator.h"
+#include "train/heartbeat.h"
+
+enum { COLS = 64 };
+
+static struct error err;
+static struct communicator *all;
+
+static bool hangs_by(const char *way) {
+    const char *wanted = getenv("VS2_TEST_HANG");
+    return wanted && strcmp(wanted, way) == 0;
+}
+
+static void test_alone(void **state) {
+    (void)state;
+    communicator_say(all, "one process");
+    communicator_patience(all, 1);
+    heartbeat_say(NULL, "nothing");
+    heartbeat_patience(NULL, 1);
+    heartbeat_wait(NULL, "nothing");
+    heartbeat_go_on(NULL);
+    heartbeat_stop(NULL);
+    assert_int_equal(communicator_size(all), getenv("VS2_TEST_HANG") ? 2 : 1);
+}
+
+/* Process 1 is busy for good, and process 0 waits for it. */
+static void test_busy(void **state) {
+    (void)state;
+    double value = 1;
+    if (!hangs_by("busy")) return;
+    communicator_patience(all, 2);
+    communicator_say(all, "dreaming");
+    while (communicator_rank(all) == 1) sleep(1);
+    assert_int_equal(communicator_sum_values(all, &value, 1, &err), STATUS_OK);
+    fail_msg("process 0 was not ended");
+}
+
+/* Process 0 wants what process 1, which waits for something else, does not send. */
+static void test_wait(void **state) {
+    (void)state;
+    double value = 1;
+    float elements[COLS] = {0};
+    struct device device;
+    if (!hangs_by("wait")) return;
+    assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
+    struct shard own = communicator_shard(all, 1, COLS, communicator_rank(all));
+    struct tensor slice = tensor_at(elements, DTYPE_F32, 1, own.count);
+    if (communicator_rank(all) == 0)
+        communicator_collect(all, &device, 1, COLS, slice, (struct shard){0, COLS}, elements, &err);
+    else if (communicator_agree(all, STATUS_OK, &err) == STATUS_OK)
+        communicator_sum_values(all, &value, 1, &err);
+    fail_msg("process %d was not ended", communicator_rank(all));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_wait),
+    };
+    if (communicator_open(&all, &err) != STATUS_OK) return EXIT_FAILURE;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    communicator_close(all, failed ? STATUS_FAILED : STATUS_OK);
+    return failed;
+}
