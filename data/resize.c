@@ -1,6 +1,5 @@
 #include "data/resize.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__SSE2__)
@@ -27,10 +26,8 @@ struct resize {
     struct resize_float *exact; /* of RESIZE_FLOAT, which uses nothing of the above but the kind */
 };
 
-static bool columns_first(const struct resize *resize) {
-    struct size from = resize->from;
-    struct size to = resize->to;
-    return resize->kind == RESIZE_PILLOW && to.height < from.height &&
+bool resize_columns_first(enum resize_kind kind, struct size from, struct size to) {
+    return kind == RESIZE_PILLOW && to.height < from.height &&
            from.height - to.height > 2 * (from.width - to.width);
 }
 
@@ -207,7 +204,6 @@ static void filter_down(const struct resize *resize, const uint8_t *source, size
 
 /* ---- both ---- */
 
-/* Rows first; Pillow, from 13 on, columns first where that leaves less to do. */
 static void run_bicubic(const struct resize *resize, const uint8_t *source, size_t source_stride,
                         uint8_t *destination, size_t stride) {
     struct size from = resize->from;
@@ -221,7 +217,7 @@ static void run_bicubic(const struct resize *resize, const uint8_t *source, size
         filter_across(resize, source, source_stride, to.height, destination, stride);
     } else if (from.width == to.width) {
         filter_down(resize, source, source_stride, destination, stride, narrow);
-    } else if (columns_first(resize)) {
+    } else if (resize_columns_first(resize->kind, from, to)) {
         filter_down(resize, source, source_stride, resize->middle, wide, wide);
         filter_across(resize, resize->middle, wide, to.height, destination, stride);
     } else {
@@ -264,8 +260,9 @@ struct resize *resize_new(enum resize_kind kind, struct size from, struct size t
     }
 
     size_t width = (size_t)from.width * (size_t)channels;
-    size_t middle = columns_first(resize) ? width * (size_t)to.height
-                                          : (size_t)to.width * (size_t)channels * (size_t)from.height;
+    size_t middle = resize_columns_first(kind, from, to)
+                        ? width * (size_t)to.height
+                        : (size_t)to.width * (size_t)channels * (size_t)from.height;
     resize->tile = memory_new(width * LANES, 1, "resize", err);
     resize->middle = memory_new(middle, 1, "resize", err);
     resize->result = memory_new((size_t)to.width * (size_t)channels * LANES, 1, "resize", err);

@@ -3,6 +3,7 @@
 #ifndef VS2_DATA_RESIZE_H
 #define VS2_DATA_RESIZE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,9 @@ enum resize_kind {
 
 /* A plan from one size to another; it holds scratch memory, so one thread at a time uses it. */
 struct resize;
+
+/* Whether the columns are filtered before the rows: Pillow, from 13 on, where that leaves less to do. */
+bool resize_columns_first(enum resize_kind kind, struct size from, struct size to);
 
 /* `channels` (1 to 4) bytes lie together for each pixel. NULL with err set when sizes are not supported or
  * memory is short. */

@@ -6,17 +6,10 @@
 
 #include "base/memory.h"
 
-/* One axis: output i is the sum over k < counts[i] of values[i * taps + k] * input[starts[i] + k]. */
-struct axis {
-    int64_t length, taps;
-    int64_t *starts, *counts;
-    float *values;
-};
-
 struct resize_float {
     struct size from, to;
     int channels;
-    struct axis across, down;
+    struct resize_float_weights across, down;
     float *row;    /* a row of the source */
     float *middle; /* [from.height][to.width * channels], between the two passes */
     float *sums;   /* [to.width * channels] */
@@ -33,7 +26,7 @@ static float cubic(float x) {
 }
 
 /* In f32, as torch computes the weights of f32 pictures. */
-static void fill_output(struct axis *axis, int64_t from, float scale, int64_t i) {
+static void fill_output(struct resize_float_weights *axis, int64_t from, float scale, int64_t i) {
     float widened = scale >= 1.0f ? scale : 1.0f;
     float support = 2.0f * widened;
     float inverse = 1.0f / widened;
@@ -48,26 +41,31 @@ static void fill_output(struct axis *axis, int64_t from, float scale, int64_t i)
         total += row[k];
     }
     for (int64_t k = 0; k < end - first && total != 0.0f; k++) row[k] /= total;
-    axis->starts[i] = first;
-    axis->counts[i] = end - first;
+    axis->starts[i] = (int32_t)first;
+    axis->counts[i] = (int32_t)(end - first);
 }
 
-static enum status axis_new(struct axis *axis, int64_t from, int64_t to, struct error *err) {
+enum status resize_float_weights_new(int64_t from, int64_t to, struct resize_float_weights *weights,
+                                     struct error *err) {
     float scale = (float)from / (float)to;
-    axis->length = to;
-    axis->taps = (int64_t)ceilf(2.0f * (scale >= 1.0f ? scale : 1.0f)) * 2 + 2;
-    axis->starts = memory_new((size_t)to, sizeof *axis->starts, "resize weights", err);
-    axis->counts = memory_new((size_t)to, sizeof *axis->counts, "resize weights", err);
-    axis->values = memory_new((size_t)to * (size_t)axis->taps, sizeof *axis->values, "resize weights", err);
-    if (!axis->starts || !axis->counts || !axis->values) return STATUS_FAILED;
-    for (int64_t i = 0; i < to; i++) fill_output(axis, from, scale, i);
+    int64_t taps = (int64_t)ceilf(2.0f * (scale >= 1.0f ? scale : 1.0f)) * 2 + 2;
+    size_t length = (size_t)to, cells = length * (size_t)taps;
+    *weights = (struct resize_float_weights){.length = to, .taps = taps};
+    if (!(weights->starts = memory_new(length, sizeof *weights->starts, "resize weights", err)) ||
+        !(weights->counts = memory_new(length, sizeof *weights->counts, "resize weights", err)) ||
+        !(weights->values = memory_new(cells, sizeof *weights->values, "resize weights", err))) {
+        resize_float_weights_free(weights);
+        return STATUS_FAILED;
+    }
+    for (int64_t i = 0; i < to; i++) fill_output(weights, from, scale, i);
     return STATUS_OK;
 }
 
-static void axis_free(struct axis *axis) {
-    free(axis->starts);
-    free(axis->counts);
-    free(axis->values);
+void resize_float_weights_free(struct resize_float_weights *weights) {
+    free(weights->starts);
+    free(weights->counts);
+    free(weights->values);
+    *weights = (struct resize_float_weights){0};
 }
 
 struct resize_float *resize_float_new(struct size from, struct size to, int channels, struct error *err) {
@@ -79,8 +77,8 @@ struct resize_float *resize_float_new(struct size from, struct size to, int chan
     resize->middle = memory_new(narrow * (size_t)from.height, sizeof(float), "resize", err);
     resize->sums = memory_new(narrow, sizeof(float), "resize", err);
     if (!resize->row || !resize->middle || !resize->sums ||
-        axis_new(&resize->across, from.width, to.width, err) ||
-        axis_new(&resize->down, from.height, to.height, err)) {
+        resize_float_weights_new(from.width, to.width, &resize->across, err) ||
+        resize_float_weights_new(from.height, to.height, &resize->down, err)) {
         resize_float_free(resize);
         return NULL;
     }
@@ -89,8 +87,8 @@ struct resize_float *resize_float_new(struct size from, struct size to, int chan
 
 void resize_float_free(struct resize_float *resize) {
     if (!resize) return;
-    axis_free(&resize->across);
-    axis_free(&resize->down);
+    resize_float_weights_free(&resize->across);
+    resize_float_weights_free(&resize->down);
     free(resize->row);
     free(resize->middle);
     free(resize->sums);
@@ -105,7 +103,8 @@ INLINE float multiply_add(bool fused, float a, float b, float sum) {
     return fused ? fmaf(a, b, sum) : a * b + sum;
 }
 
-INLINE void filter_across(bool fused, const struct axis *axis, const float *row, int channels, float *out) {
+INLINE void filter_across(bool fused, const struct resize_float_weights *axis, const float *row, int channels,
+                          float *out) {
     for (int64_t x = 0; x < axis->length; x++) {
         const float *values = axis->values + x * axis->taps;
         const float *pixels = row + axis->starts[x] * channels;
@@ -120,7 +119,7 @@ INLINE void filter_across(bool fused, const struct axis *axis, const float *row,
 
 /* One output row from the rows of `middle`; halves are rounded to even, as torch.round does. */
 INLINE void filter_down(bool fused, const struct resize_float *resize, int64_t y, uint8_t *destination) {
-    const struct axis *axis = &resize->down;
+    const struct resize_float_weights *axis = &resize->down;
     const float *values = axis->values + y * axis->taps;
     size_t width = (size_t)resize->to.width * (size_t)resize->channels;
     const float *rows = resize->middle + (size_t)axis->starts[y] * width;

@@ -10,6 +10,18 @@
 #include "base/error.h"
 #include "data/sizes.h"
 
+/* The weights along one axis: output i is the sum over k < counts[i] of values[i * taps + k] *
+ * input[starts[i] + k]. */
+struct resize_float_weights {
+    int64_t length, taps;
+    int32_t *starts, *counts; /* [length] */
+    float *values;            /* [length * taps] */
+};
+
+enum status resize_float_weights_new(int64_t from, int64_t to, struct resize_float_weights *weights,
+                                     struct error *err);
+void resize_float_weights_free(struct resize_float_weights *weights);
+
 struct resize_float;
 
 /* As resize_new and resize_run; sizes have been checked. */

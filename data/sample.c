@@ -30,8 +30,7 @@ enum status sample_measure_visual(void *context, const char *path, bool image,
     if (!image) return visual_measure_video(path, options, visual, err);
     enum status status = visual_read_image(path, options, visual, err);
     if (status != STATUS_OK) return status;
-    free(visual->patches);
-    visual->patches = NULL;
+    visual_drop_patches(visual);
     return STATUS_OK;
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "data/frame_steps.h"
+#include "data/device_frames.h"
 #include "data/frames.h"
 #include "data/video.h"
 
@@ -209,12 +209,28 @@ struct cutting {
     const struct visual_options *options;
     struct visual *visual;
     bool image;       /* sized as a still picture */
+    bool plain;       /* frames come from a decoder of videos: RGB, all of them */
     int64_t expected; /* frames that are to come */
     int64_t done;
     struct frame_steps steps;
     struct frame_resizer *resizer;
     struct patch_table table;
 };
+
+/* Frames go to the device as they were decoded where all of them are RGB and take no more bytes than their
+ * patches would; then no step is left for the host. Else the host resizes, and the device cuts. */
+static enum status keep_frames(struct cutting *cutting, struct frame_steps *host, struct error *err) {
+    struct size to = frame_steps_result(host);
+    struct frame_steps device = *host;
+    int64_t whole = device.from.width * device.from.height, patches = to.width * to.height;
+    if (cutting->plain && whole <= patches * (int64_t)sizeof(float))
+        host->count = 0;
+    else
+        device = (struct frame_steps){.from = to};
+    cutting->visual->frames =
+        device_frames_new(&device, cutting->expected, &cutting->options->processor, err);
+    return cutting->visual->frames ? STATUS_OK : STATUS_FAILED;
+}
 
 static enum status begin(struct cutting *cutting, struct size from, struct error *err) {
     const struct visual_options *options = cutting->options;
@@ -226,10 +242,16 @@ static enum status begin(struct cutting *cutting, struct size from, struct error
     size_t cells = (size_t)visual->rows * (size_t)visual->columns;
     if (cells > MAX_BYTES / sizeof(float))
         return error_set(err, "%" PRId64 " frames of this size are too many at once", cutting->expected);
-    patch_table_fill(&options->processor, &cutting->table);
-    visual->patches = memory_new(cells, sizeof *visual->patches, "patches", err);
-    cutting->resizer = frame_resizer_new(&cutting->steps, err);
-    return visual->patches && cutting->resizer ? STATUS_OK : STATUS_FAILED;
+    struct frame_steps host = cutting->steps;
+    if (options->frames) {
+        if (keep_frames(cutting, &host, err)) return STATUS_FAILED;
+    } else {
+        patch_table_fill(&options->processor, &cutting->table);
+        visual->patches = memory_new(cells, sizeof *visual->patches, "patches", err);
+        if (!visual->patches) return STATUS_FAILED;
+    }
+    cutting->resizer = frame_resizer_new(&host, err);
+    return cutting->resizer ? STATUS_OK : STATUS_FAILED;
 }
 
 static float *group_rows(const struct visual *visual, int64_t group) {
@@ -248,9 +270,12 @@ static enum status cut_frame(void *context, int64_t index, const struct picture 
             from.width, from.height, picture->size.width, picture->size.height);
     const struct picture *resized;
     if (frame_resize(cutting->resizer, picture, &resized, err)) return STATUS_FAILED;
-    patches_write(processor, &cutting->table, resized->size, resized->pixels, resized->stride,
-                  cutting->done % processor->temporal,
-                  group_rows(cutting->visual, cutting->done / processor->temporal));
+    if (cutting->visual->frames)
+        device_frames_set(cutting->visual->frames, cutting->done, resized);
+    else
+        patches_write(processor, &cutting->table, resized->size, resized->pixels, resized->stride,
+                      cutting->done % processor->temporal,
+                      group_rows(cutting->visual, cutting->done / processor->temporal));
     cutting->done++;
     return STATUS_OK;
 }
@@ -261,7 +286,9 @@ static enum status end(struct cutting *cutting, struct error *err) {
     struct visual *visual = cutting->visual;
     if (cutting->done == 0) return error_set(err, "none of the frames wanted could be decoded");
     int64_t group = (cutting->done - 1) / processor->temporal;
-    for (int64_t place = (cutting->done - 1) % processor->temporal + 1; place < processor->temporal; place++)
+    int64_t place = (cutting->done - 1) % processor->temporal + 1;
+    if (visual->frames) visual->frames->count = cutting->done; /* the device fills the group */
+    for (; visual->patches && place < processor->temporal; place++)
         patches_repeat(processor, place, group_rows(visual, group), visual->grid[1] * visual->grid[2]);
     set_grid(cutting->options, cutting->done, frame_steps_result(&cutting->steps), visual);
     return STATUS_OK;
@@ -276,6 +303,7 @@ static enum status read_frames(struct video *video, const struct visual_options 
         .options = options,
         .visual = visual,
         .image = info->kind == VIDEO_FOLDER && options->policy->folder_is_images,
+        .plain = info->kind != VIDEO_FOLDER,
         .expected = visual->index_count,
     };
     enum status status =
@@ -372,13 +400,21 @@ enum status visual_read_image(const char *path, const struct visual_options *opt
     return status;
 }
 
-void visual_free(struct visual *visual) {
+void visual_drop_patches(struct visual *visual) {
     free(visual->patches);
+    vision_frames_free(visual->frames);
+    visual->patches = NULL;
+    visual->frames = NULL;
+}
+
+void visual_free(struct visual *visual) {
+    visual_drop_patches(visual);
     free(visual->indices);
     *visual = (struct visual){0};
 }
 
 size_t visual_bytes(const struct visual *visual) {
     size_t patches = visual->patches ? (size_t)visual->rows * (size_t)visual->columns * sizeof(float) : 0;
-    return patches + (size_t)visual->index_count * sizeof *visual->indices;
+    size_t frames = visual->frames ? vision_frames_bytes(visual->frames) : 0;
+    return patches + frames + (size_t)visual->index_count * sizeof *visual->indices;
 }

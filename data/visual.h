@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "data/patches.h"
+#include "model/vision_frames.h"
 
 /* A published way to choose and size frames: "llamafactory" (SFT) or "qwen" (qwen-vl-utils as Video-R1
  * ships it). */
@@ -37,6 +38,7 @@ struct visual_options {
     struct patch_config processor;             /* patch_config_read gives a checkpoint's own */
     int threads;                               /* of one decoder; 0: as many as there are cores */
     bool keep_rotation;                        /* frames as stored, as the references have them */
+    bool frames; /* visual.frames is wanted in place of patches: for a device with memory of its own */
     bool stated_frames_only; /* llamafactory: where the container does not count its frames take the first
                                 max_frames, as LLaMA-Factory does, rather than counting them */
 };
@@ -47,6 +49,7 @@ struct visual_options visual_options_default(const struct visual_policy *policy)
 
 struct visual {
     float *patches;                   /* [rows, columns]; NULL after visual_measure_video */
+    struct vision_frames *frames;     /* what patches are made of, where the options want frames; else NULL */
     int64_t rows;                     /* grid[0] * grid[1] * grid[2] */
     int64_t columns;                  /* 1176 */
     int64_t grid[3];                  /* time, height, width in patches */
@@ -75,6 +78,9 @@ enum status visual_read_image(const char *path, const struct visual_options *opt
                               struct error *err);
 
 void visual_free(struct visual *visual);
+
+/* Frees the patches and frames alone. */
+void visual_drop_patches(struct visual *visual);
 
 /* Bytes that the visual holds. */
 size_t visual_bytes(const struct visual *visual);

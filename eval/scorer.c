@@ -22,7 +22,8 @@ struct task {
     struct visual visual; /* patches until they are encoded */
     struct token_list prompt;
     const float *patches[1]; /* as the engine wants them */
-    int64_t finished;        /* samples */
+    const struct vision_frames *frames[1];
+    int64_t finished; /* samples */
     struct score_result result;
 };
 
@@ -85,6 +86,20 @@ static void keep_video(void *context, void *result) {
     (void)result;
 }
 
+/* The device comes first, since it decides what is read. */
+static enum status open_device(struct scorer *scorer, struct error *err) {
+    const struct device *device = &scorer->device;
+    if (scorer->settings.loaded) {
+        device = scorer->settings.loaded->device;
+    } else {
+        enum status status = device_open(scorer->settings.device, &scorer->device, err);
+        if (status != STATUS_OK) return status;
+        scorer->device_is_open = true;
+    }
+    scorer->settings.visual.frames = device_describe(device).own_memory;
+    return STATUS_OK;
+}
+
 static enum status start_reading(struct scorer *scorer, struct error *err) {
     struct prefetch_work work = {.context = scorer, .make = read_video, .release = keep_video};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -122,12 +137,10 @@ static enum status open_own_model(struct scorer *scorer, struct error *err) {
     struct scorer_settings *settings = &scorer->settings;
     scorer->tokenizer = scorer->own_tokenizer = tokenizer_load(scorer->folder, err);
     if (!scorer->tokenizer) return STATUS_FAILED;
-    enum status status = device_open(settings->device, &scorer->device, err);
-    if (status != STATUS_OK) return status;
-    scorer->device_is_open = true;
     if (settings->compute == DTYPE_I32)
         settings->compute = device_describe(&scorer->device).native_bf16 ? DTYPE_BF16 : DTYPE_F32;
-    status = model_open(scorer->folder, &scorer->device, settings->compute, &scorer->own_model, err);
+    enum status status =
+        model_open(scorer->folder, &scorer->device, settings->compute, &scorer->own_model, err);
     scorer->model_is_open = status == STATUS_OK;
     scorer->model = &scorer->own_model;
     return status;
@@ -162,7 +175,8 @@ enum status scorer_open(const struct scorer_settings *settings, const struct sco
                               : query_template(settings->template_file, scorer->folder, err)))
         goto err;
     scorer->query_has_mark = strstr(scorer->query, "<video>") != NULL;
-    if ((status = start_reading(scorer, err)) != STATUS_OK || (status = open_model(scorer, err)) != STATUS_OK)
+    if ((status = open_device(scorer, err)) != STATUS_OK ||
+        (status = start_reading(scorer, err)) != STATUS_OK || (status = open_model(scorer, err)) != STATUS_OK)
         goto err;
     *opened = scorer;
     return STATUS_OK;
@@ -228,8 +242,7 @@ static enum status encode_prompt(struct scorer *scorer, const struct score_job *
 
 static void patches_encoded(void *context) {
     struct task *task = context;
-    free(task->visual.patches);
-    task->visual.patches = NULL;
+    visual_drop_patches(&task->visual);
 }
 
 static enum status submit(struct scorer *scorer, int64_t job, struct error *err) {
@@ -242,11 +255,13 @@ static enum status submit(struct scorer *scorer, int64_t job, struct error *err)
     struct visual_grid grid = {visual->grid[0], visual->grid[1], visual->grid[2],
                                visual->inference_second_per_grid};
     task->patches[0] = visual->patches;
+    task->frames[0] = visual->frames;
     struct generate_request request = {
         .tokens = task->prompt.ids,
         .count = (int64_t)task->prompt.count,
         .visuals = &grid,
         .patches = task->patches,
+        .frames = task->frames,
         .visual_count = 1,
         .encoded = patches_encoded,
         .context = task,

@@ -62,14 +62,16 @@ enum status grpo_prompt_measure(const struct prompt_settings *settings, const st
  * header miscounts its frames is taken as it decodes, and its features are not kept. */
 static enum status make_visual(const struct prompt_settings *settings, const char *path,
                                struct grpo_prompt *prompt, struct error *err) {
-    const struct visual_source source = {settings->model, settings->cache, &settings->visual};
+    struct visual_options options = settings->visual;
+    if (settings->decode) options.frames = false; /* frames are shuffled as patches */
+    const struct visual_source source = {settings->model, settings->cache, &options};
     bool image = prompt->row.medium == MEDIUM_IMAGE, mismatch = false;
-    enum status status = sample_measure_visual(NULL, path, image, &settings->visual, &prompt->visual, err);
+    enum status status = sample_measure_visual(NULL, path, image, &options, &prompt->visual, err);
     if (status == STATUS_OK)
         status = visual_make_ready(&source, path, image, &prompt->visual, &prompt->ready, &mismatch, err);
     if (status == STATUS_OK && settings->decode && !prompt->visual.patches) {
         visual_free(&prompt->visual);
-        status = sample_decode(NULL, path, image, &settings->visual, &prompt->visual, err);
+        status = sample_decode(NULL, path, image, &options, &prompt->visual, err);
     }
     if (mismatch) ready_visual_free(&prompt->ready);
     return status;
@@ -83,6 +85,7 @@ static void point(struct grpo_prompt *prompt, bool unit_grid_time) {
                                                                 .second_per_grid = visual->second_per_grid};
     if (unit_grid_time) prompt->training_grid.second_per_grid = 1;
     prompt->patches[0] = visual->patches;
+    prompt->frames[0] = visual->frames;
     prompt->keys[0] = prompt->ready.key;
     prompt->features[0] = prompt->ready.found.data;
 }
@@ -125,6 +128,7 @@ struct pass_visuals grpo_prompt_visuals(const struct grpo_prompt *prompt, bool t
         .count = 1,
         .grids = training ? &prompt->training_grid : &prompt->grid,
         .patches = prompt->patches,
+        .frames = prompt->frames,
         .keys = prompt->keys,
         .features = prompt->features,
     };

@@ -34,6 +34,7 @@ struct grpo_prompt {
     struct ready_visual ready;
     struct visual_grid grid, training_grid;
     const float *patches[1]; /* what pass_visuals points to */
+    const struct vision_frames *frames[1];
     const char *keys[1];
     const void *features[1];
 };

@@ -171,8 +171,9 @@ static enum status encode(struct rollout *rollout, struct arena *arena, const st
     struct arena_mark mark = arena_mark(arena);
     struct tensor features =
         arena_tensor(arena, model->compute, grid_features(&model->config.vision, grid), model->config.hidden);
-    enum status status = vision_features_compute(model, arena, features, grid, visuals->patches[number],
-                                                 &rollout->before.vision, err);
+    enum status status =
+        vision_features_compute(model, arena, features, grid, visuals->patches[number],
+                                pass_visual_frames(visuals, number), &rollout->before.vision, err);
     if (status == STATUS_OK) status = device_read(model->device, made->owned, features, err);
     arena_release(arena, mark);
     if (status == STATUS_OK)
@@ -225,6 +226,7 @@ static enum status submit(struct rollout *rollout, uint64_t seed, const struct r
         .visuals = prompt->visuals.grids,
         .visual_count = prompt->visuals.count,
         .patches = prompt->visuals.patches,
+        .frames = prompt->visuals.frames,
         .features = features,
         .samples = prompt->samples,
         .first_sample = prompt->first_sample,

@@ -244,14 +244,16 @@ static enum status finish_sequence(struct sequence *sequence, struct generate_re
 
 /* features = what the vision tower makes of one visual. Each is encoded by itself, so that its features have
  * the bits of those that were made elsewhere. */
-static enum status encode_visual(struct engine *engine, const struct visual_grid *grid, const float *patches,
+static enum status encode_visual(struct engine *engine, const struct prompt *prompt, int64_t number,
                                  struct tensor features, struct error *err) {
     const struct model *model = engine->model;
+    const struct visual_grid *grid = &prompt->visuals[number];
     struct vision_plan plan;
     if (vision_plan_make(&model->config.vision, grid, 1, &plan, err)) return STATUS_FAILED;
     struct arena_mark mark = arena_mark(&engine->arena);
     struct tensor input =
-        arena_upload(&engine->arena, DTYPE_F32, plan.patches, model->vision.patch_embed.cols, patches);
+        arena_tensor(&engine->arena, DTYPE_F32, plan.patches, model->vision.patch_embed.cols);
+    vision_write_patches(&engine->arena, input, prompt->patches[number], prompt->frames[number]);
     vision_forward(model, &engine->arena, features, input, &plan);
     enum status status = device_synchronize(model->device, err);
     arena_release(&engine->arena, mark);
@@ -272,7 +274,7 @@ static enum status encode_visuals(struct engine *engine, const struct prompt *pr
         struct tensor own = tensor_rows(features, first, rows);
         if (prompt->features[i])
             device_write(engine->model->device, own, prompt->features[i]);
-        else if (encode_visual(engine, grid, prompt->patches[i], own, err))
+        else if (encode_visual(engine, prompt, i, own, err))
             return STATUS_FAILED;
         first += rows;
     }

@@ -11,6 +11,7 @@
 
 #include "model/cost.h"
 #include "model/positions.h"
+#include "model/vision_frames.h"
 #include "model/weights.h"
 #include "tensor/ops.h"
 
@@ -40,10 +41,13 @@ struct generate_request {
     const struct visual_grid *visuals; /* in the order of their pads; copied */
     int64_t visual_count;
     const float *const *patches; /* [visual_count]: host patches of each, as vision_forward takes them; NULL,
-                                    all or one, where there are features */
+                                    all or one, where there are frames or features */
+    const struct vision_frames *const *frames; /* [visual_count]: what patches are made of; NULL, all or one,
+                                                  where there are patches or features */
     const void *const *features; /* [visual_count]: what the tower made of each before, on the host, of the
                                     compute type; NULL, all or one: the patches are encoded */
-    /* Patches and features are borrowed until `encoded` is called, or the request is finished or dropped. */
+    /* Patches, frames and features are borrowed until `encoded` is called, or the request is finished or
+     * dropped. */
     void (*encoded)(void *context); /* called when they are no longer needed; may be NULL */
     void *context;
 

@@ -23,12 +23,14 @@ static enum status copy_request(struct prompt *prompt, const struct generate_req
               copy(request->stop_tokens, request->stop_token_count, sizeof *prompt->stop_tokens, err)) ||
         !(prompt->visuals = copy(request->visuals, request->visual_count, sizeof *prompt->visuals, err)) ||
         !(prompt->patches = copy(request->patches, request->visual_count, sizeof *prompt->patches, err)) ||
+        !(prompt->frames = copy(request->frames, request->visual_count, sizeof *prompt->frames, err)) ||
         !(prompt->features = copy(request->features, request->visual_count, sizeof *prompt->features, err)))
         return STATUS_FAILED;
     prompt->request.tokens = prompt->tokens;
     prompt->request.stop_tokens = prompt->stop_tokens;
     prompt->request.visuals = prompt->visuals;
     prompt->request.patches = prompt->patches;
+    prompt->request.frames = prompt->frames;
     prompt->request.features = prompt->features;
     return STATUS_OK;
 }
@@ -80,6 +82,7 @@ void prompt_release(struct prompt *prompt) {
     free(prompt->stop_tokens);
     free(prompt->visuals);
     free(prompt->patches);
+    free(prompt->frames);
     free(prompt->features);
     free(prompt->positions);
     free(prompt->feature_rows);

@@ -11,6 +11,7 @@ struct prompt {
     int32_t *tokens, *stop_tokens;
     struct visual_grid *visuals;
     const float **patches;
+    const struct vision_frames **frames;
     const void **features;
     int32_t *positions;    /* [3, count] */
     int32_t *feature_rows; /* [features] */

@@ -14,6 +14,7 @@
 
 #include "model/language.h"
 #include "model/positions.h"
+#include "model/vision_frames.h"
 #include "train/units.h"
 #include "train/vision_cache.h"
 
@@ -21,12 +22,19 @@
 struct pass_visuals {
     int64_t count;
     const struct visual_grid *grids;
-    const float *const *patches; /* NULL where features are given */
+    const float *const *patches; /* NULL where features or frames are given */
     const char *const *keys;     /* of the vision cache; NULL: not to be kept */
     const void *const *features; /* of a frozen tower, of the compute type; NULL, all or one: not there */
+    const struct vision_frames *const *frames; /* what patches are made of; NULL, all or one: not there */
 };
 
 struct pass_runner;
+
+/* NULL: the visual has patches or features. */
+static inline const struct vision_frames *pass_visual_frames(const struct pass_visuals *visuals,
+                                                             int64_t number) {
+    return visuals->frames ? visuals->frames[number] : NULL;
+}
 
 struct pass_settings {
     const struct model *model;

@@ -14,7 +14,8 @@ static enum status frozen_visual(struct pass_run *run, const struct pass_visuals
     }
     struct cost cost = {0};
     enum status status =
-        vision_features_compute(run->model, run->arena, features, grid, visuals->patches[number], &cost, err);
+        vision_features_compute(run->model, run->arena, features, grid, visuals->patches[number],
+                                pass_visual_frames(visuals, number), &cost, err);
     if (status != STATUS_OK) return status;
     statistics->patches += grid->t * grid->h * grid->w;
     statistics->flops += cost.flops;
@@ -46,7 +47,8 @@ static void write_patches(struct pass_run *run) {
         const struct pass_visuals *visuals = &run->layout.visuals[s];
         for (int64_t v = 0; v < visuals->count; v++) {
             int64_t rows = visuals->grids[v].t * visuals->grids[v].h * visuals->grids[v].w;
-            device_write(run->model->device, tensor_rows(run->patches, first, rows), visuals->patches[v]);
+            vision_write_patches(run->arena, tensor_rows(run->patches, first, rows), visuals->patches[v],
+                                 pass_visual_frames(visuals, v));
             first += rows;
         }
     }

@@ -97,9 +97,9 @@ struct train_run {
     struct schedule schedule;
     int64_t batches; /* micro-batches an epoch; or what else the stage counts in position.batch */
     int64_t total_steps, logging_steps, save_steps, eval_steps; /* 0: never */
-    bool evaluates;                      /* there is something held out; set by the stage */
-    const struct visual_options *visual; /* how videos become tokens; set by the stage */
-    struct run_benchmark *benchmark;     /* that the model is scored on as it is trained; NULL: none */
+    bool evaluates;                  /* there is something held out; set by the stage */
+    struct visual_options *visual;   /* how videos become tokens; set by the stage, but for `frames` */
+    struct run_benchmark *benchmark; /* that the model is scored on as it is trained; NULL: none */
     struct run_position position;
     struct run_metrics metrics; /* the stage adds to them; logged as means, in the order in which they came */
 

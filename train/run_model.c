@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "data/visual.h"
 #include "model/vision.h"
 #include "train/run.h"
 
@@ -69,6 +70,7 @@ enum status run_open_model(struct train_run *run, struct error *err) {
     const struct optimizer_sharing sharing = run_sharing(config);
     enum status status = device_open(config->device, &run->device, err);
     if (status != STATUS_OK) return status;
+    run->visual->frames = device_describe(&run->device).own_memory;
     status = optimizer_open_model(run->folder, &run->device, run_dtype(config), &freeze, &run->model, err);
     if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, sharing, err);
     if (status == STATUS_OK) status = make_cache(run, err);

@@ -8,10 +8,11 @@
 
 struct stream_row {
     struct sample sample;
-    struct ready_visual *ready; /* [visual_count] */
-    const char **keys;          /* [visual_count]: as the pass wants them */
-    const float **patches;      /* [visual_count] */
-    const void **features;      /* [visual_count] */
+    struct ready_visual *ready;          /* [visual_count] */
+    const char **keys;                   /* [visual_count]: as the pass wants them */
+    const float **patches;               /* [visual_count] */
+    const struct vision_frames **frames; /* [visual_count] */
+    const void **features;               /* [visual_count] */
 };
 
 struct stream {
@@ -28,6 +29,7 @@ static void row_clear(struct stream_row *row) {
     free(row->ready);
     free(row->keys);
     free(row->patches);
+    free(row->frames);
     free(row->features);
     sample_free(&row->sample);
     *row = (struct stream_row){0};
@@ -39,6 +41,7 @@ static enum status row_tables(struct stream_row *row, struct error *err) {
     bool done = (row->ready = memory_new(visuals, sizeof *row->ready, what, err)) &&
                 (row->keys = memory_new(visuals, sizeof *row->keys, what, err)) &&
                 (row->patches = memory_new(visuals, sizeof *row->patches, what, err)) &&
+                (row->frames = memory_new(visuals, sizeof *row->frames, what, err)) &&
                 (row->features = memory_new(visuals, sizeof *row->features, what, err));
     return done ? STATUS_OK : STATUS_FAILED;
 }
@@ -53,6 +56,7 @@ static enum status fill_visual(const struct stream_settings *settings, struct st
     row->features[v] = row->ready[v].found.data;
     row->keys[v] = row->ready[v].key;
     row->patches[v] = visual->visual.patches;
+    row->frames[v] = visual->visual.frames;
     return status;
 }
 
@@ -69,8 +73,10 @@ static enum status encode_row(const struct stream_settings *settings, int64_t nu
         row_clear(row);
         status = sample_encode(settings->encoding, settings->dataset, number, &row->sample, err);
         if (status == STATUS_OK) status = row_tables(row, err);
-        for (int64_t v = 0; status == STATUS_OK && v < row->sample.visual_count; v++)
+        for (int64_t v = 0; status == STATUS_OK && v < row->sample.visual_count; v++) {
             row->patches[v] = row->sample.visuals[v].visual.patches;
+            row->frames[v] = row->sample.visuals[v].visual.frames;
+        }
     }
     if (status != STATUS_OK) row_clear(row);
     return status;
@@ -84,6 +90,7 @@ static struct pass_sample row_sample(const struct stream_row *row) {
         .visuals = {.count = row->sample.visual_count,
                     .grids = row->sample.grids,
                     .patches = row->patches,
+                    .frames = row->frames,
                     .keys = row->keys,
                     .features = row->features},
     };
@@ -106,6 +113,7 @@ static enum status join(struct stream_row *to, struct stream_row *from, struct e
                 (joined.ready = memory_new(visuals, sizeof *joined.ready, what, err)) &&
                 (joined.keys = memory_new(visuals, sizeof *joined.keys, what, err)) &&
                 (joined.patches = memory_new(visuals, sizeof *joined.patches, what, err)) &&
+                (joined.frames = memory_new(visuals, sizeof *joined.frames, what, err)) &&
                 (joined.features = memory_new(visuals, sizeof *joined.features, what, err));
     if (!done) {
         row_clear(&joined);
@@ -122,6 +130,7 @@ static enum status join(struct stream_row *to, struct stream_row *from, struct e
         memcpy(joined.ready + c->visual_count, parts[p]->ready, each * sizeof *joined.ready);
         memcpy(joined.keys + c->visual_count, parts[p]->keys, each * sizeof *joined.keys);
         memcpy(joined.patches + c->visual_count, parts[p]->patches, each * sizeof *joined.patches);
+        memcpy(joined.frames + c->visual_count, parts[p]->frames, each * sizeof *joined.frames);
         memcpy(joined.features + c->visual_count, parts[p]->features, each * sizeof *joined.features);
         c->count += part->count;
         c->visual_count += part->visual_count;

@@ -11,14 +11,15 @@ size_t vision_features_bytes(const struct model *model, const struct visual_grid
 }
 
 enum status vision_features_compute(const struct model *model, struct arena *arena, struct tensor features,
-                                    const struct visual_grid *grid, const float *patches, struct cost *cost,
+                                    const struct visual_grid *grid, const float *patches,
+                                    const struct vision_frames *frames, struct cost *cost,
                                     struct error *err) {
     struct vision_plan plan;
     enum status status = vision_plan_make(&model->config.vision, grid, 1, &plan, err);
     if (status != STATUS_OK) return status;
     struct arena_mark mark = arena_mark(arena);
-    struct tensor input =
-        arena_upload(arena, DTYPE_F32, plan.patches, model->vision.patch_embed.cols, patches);
+    struct tensor input = arena_tensor(arena, DTYPE_F32, plan.patches, model->vision.patch_embed.cols);
+    vision_write_patches(arena, input, patches, frames);
     vision_forward(model, arena, features, input, &plan);
     arena_release(arena, mark);
     struct cost work = vision_cost(model, &plan);

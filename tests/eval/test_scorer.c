@@ -15,13 +15,14 @@
 #include "base/json.h"
 #include "eval/score_json.h"
 #include "eval/scorer.h"
+#include "tests/device.h"
 
 static const char *const folder = "tests/golden/score";
 
 static struct scorer_settings settings_of(const json_t *row) {
     struct scorer_settings settings = scorer_settings_default();
     settings.model = folder;
-    settings.device = "cpu";
+    settings.device = test_device("cpu");
     settings.compute = DTYPE_F32;
     settings.max_new_tokens = 256;
     settings.sampling.temperature = 0;
@@ -100,6 +101,7 @@ static void answers_equal_transformers(void **state) {
 /* All in one run, with broken videos between them: in order, and as each is alone. */
 static void many_are_as_each_alone(void **state) {
     (void)state;
+    if (!on_own_device()) skip(); /* no other work for a device than the answers */
     static const char *const clips[] = {
         "bframes.mp4", "tests/eval/test_scorer.c", "odd444.mp4", "no such file", "turned90.mp4", "short.mp4"};
     enum { COUNT = sizeof(clips) / sizeof(clips[0]) };
@@ -145,7 +147,7 @@ static void streams_and_models_in_memory(void **state) {
     json_t *second = json_object_get(json_array_get(both, 1), "completion_ids");
     assert_false(json_equal(json_object_get(json_array_get(both, 0), "completion_ids"), second));
 
-    assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
+    assert_int_equal(device_open(test_device("cpu"), &device, &err), STATUS_OK);
     assert_int_equal(model_open(folder, &device, DTYPE_F32, &model, &err), STATUS_OK);
     struct tokenizer *tokenizer = tokenizer_load(folder, &err);
     assert_non_null(tokenizer);
@@ -167,6 +169,7 @@ static void streams_and_models_in_memory(void **state) {
 /* Several samples: their scores vary, and the summary is that of scores_summarise. */
 static void samples_vary_and_are_summarised(void **state) {
     (void)state;
+    if (!on_own_device()) skip(); /* no other work for a device than the answers */
     enum { SAMPLES = 8 };
     struct score_jobs jobs = {0};
     struct scorer_settings settings = settings_of(NULL);
@@ -199,6 +202,7 @@ static void samples_vary_and_are_summarised(void **state) {
  */
 static void raw_probabilities_ignore_the_temperature(void **state) {
     (void)state;
+    if (!on_own_device()) skip(); /* no other work for a device than the answers */
     struct score_jobs jobs = {0};
     struct scorer_settings settings = settings_of(NULL);
     settings.sampling = (struct sampling_wish){0.05, 1.0, 0.0, 1.0, 0, 3};
@@ -222,6 +226,7 @@ static enum status refuse(void *context, const struct score_result *result, stru
 
 static void a_failing_sink_stops_the_run(void **state) {
     (void)state;
+    if (!on_own_device()) skip(); /* no other work for a device than the answers */
     struct score_jobs jobs = {0};
     struct scorer_settings settings = settings_of(NULL);
     settings.max_new_tokens = 4;

@@ -470,6 +470,64 @@ static void frozen_features_are_shared(void **state) {
     close_fixture(&f);
 }
 
+/* Frames of random bytes that are the grid's size already. */
+static struct vision_frames *random_frames(const struct visual_grid *grid) {
+    struct vision_frames *frames = calloc(1, sizeof *frames);
+    assert_non_null(frames);
+    *frames = (struct vision_frames){
+        .count = 2 * grid->t, .height = 14 * grid->h, .width = 14 * grid->w, .shape = {14, 2, 2}};
+    size_t bytes = (size_t)(frames->count * frames->height * frames->width) * FRAME_CHANNELS;
+    frames->pixels = malloc(bytes);
+    assert_non_null(frames->pixels);
+    for (size_t i = 0; i < bytes; i++) {
+        uint32_t words[4];
+        random_words((struct random_key){.seed = 6, .position = i}, words);
+        frames->pixels[i] = (uint8_t)words[0];
+    }
+    for (int channel = 0; channel < FRAME_CHANNELS; channel++)
+        for (int byte = 0; byte < 256; byte++) frames->values[channel][byte] = (float)byte / 128 - 1;
+    return frames;
+}
+
+/* What the device makes of frames is what it makes of their patches, for a tower that is trained and for one
+ * that is not; visuals that come as patches may stand beside them. */
+static void frames_take_the_patches_place(void **state) {
+    (void)state;
+    bool (*const trained[])(const char *) = {NULL, all_but_vision};
+    for (int t = 0; t < 2; t++) {
+        struct fixture f;
+        struct group group;
+        struct error err;
+        open_fixture(&f, "tied", "guard", DTYPE_F32, trained[t]);
+        struct golden_case *prompt = &f.prompts[2];
+        make_group(&group, prompt, some_lengths, 4);
+        struct vision_frames *made = random_frames(&prompt->visuals[0]);
+        const struct visual_grid *grid = &prompt->visuals[0];
+        struct arena_mark mark = arena_mark(&f.opened.arena);
+        struct tensor rows = arena_tensor(&f.opened.arena, DTYPE_F32, grid->t * grid->h * grid->w, 1176);
+        vision_write_patches(&f.opened.arena, rows, NULL, made);
+        assert_int_equal(device_read(&f.opened.device, prompt->patches[0], rows, &err), STATUS_OK);
+        arena_release(&f.opened.arena, mark);
+        struct linear_loss loss = train(&f, &group.pass, 1, plainly, false, 0);
+        int64_t count;
+        float *patched = gradients_read(&f.opened, &f.gradients, &count);
+
+        const float *patches[4] = {NULL, prompt->patches[1], prompt->patches[2], prompt->patches[3]};
+        const struct vision_frames *frames[4] = {made};
+        group.pass.visuals.patches = patches;
+        group.pass.visuals.frames = frames;
+        clear_gradients(&f);
+        struct linear_loss again = train(&f, &group.pass, 1, plainly, false, 0);
+        float *framed = gradients_read(&f.opened, &f.gradients, &count);
+        assert_memory_equal(again.logprob, loss.logprob, (size_t)loss.count * sizeof(float));
+        compare_each(&f, framed, patched, 0);
+        free(patched);
+        free(framed);
+        vision_frames_free(made);
+        close_fixture(&f);
+    }
+}
+
 /* Random layers amplify bf16's rounding; it must not grow by sharing. */
 static void bf16_is_no_worse_shared(void **state) {
     (void)state;
@@ -583,6 +641,7 @@ int main(void) {
         cmocka_unit_test(reading_equals_training),
         cmocka_unit_test(memory_is_lent),
         cmocka_unit_test(frozen_features_are_shared),
+        cmocka_unit_test(frames_take_the_patches_place),
         cmocka_unit_test(bf16_is_no_worse_shared),
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(survives_lack_of_memory),

@@ -120,6 +120,14 @@ static void check_row(const struct pass_sample *sample, const struct fixture *fi
     assert_int_equal(sample->visuals.count, alone.visual_count);
     for (int64_t v = 0; v < alone.visual_count; v++) {
         const struct visual *visual = &alone.visuals[v].visual;
+        if (fixture->encoding.visual.frames) {
+            const struct vision_frames *frames = sample->visuals.frames[v];
+            assert_true(!sample->visuals.patches[v] && frames);
+            assert_int_equal(vision_frames_bytes(frames), vision_frames_bytes(visual->frames));
+            assert_memory_equal(frames->pixels, visual->frames->pixels,
+                                (size_t)(frames->count * frames->height * frames->width * FRAME_CHANNELS));
+            continue;
+        }
         assert_non_null(sample->visuals.patches[v]);
         assert_memory_equal(sample->visuals.patches[v], visual->patches,
                             (size_t)(visual->rows * visual->columns) * sizeof(float));
@@ -284,12 +292,15 @@ static void test_cached_features(void **state) {
 
 /* ---- Packed rows ------------------------------------------------------------------------------------- */
 
-/* packing: the rows of a group are one sample, visuals and all; neat_packing: they stay apart. */
+/* packing: the rows of a group are one sample, visuals and all; neat_packing: they stay apart. Visuals come
+ * as patches or as frames. */
 static void test_packed(void **state) {
     (void)state;
     struct fixture fixture;
-    for (int joined = 0; joined < 2; joined++) {
+    for (int choice = 0; choice < 4; choice++) {
+        bool joined = choice & 1, frames = choice & 2;
         prepare(&fixture, 1, 1);
+        fixture.encoding.visual.frames = frames;
         fixture.groups[0] = (struct stream_group){0, 5};
         fixture.groups[1] = (struct stream_group){5, 1};
         fixture.settings.joined = joined;
@@ -309,7 +320,8 @@ static void test_packed(void **state) {
             assert_memory_equal(whole->labels + token, alone.labels, (size_t)alone.count * sizeof(int32_t));
             for (int64_t v = 0; v < alone.visual_count; v++, visual++) {
                 assert_memory_equal(&whole->visuals.grids[visual], &alone.grids[v], sizeof *alone.grids);
-                assert_non_null(whole->visuals.patches[visual]);
+                assert_int_equal(whole->visuals.patches[visual] != NULL, !frames);
+                assert_int_equal(whole->visuals.frames[visual] != NULL, frames);
             }
             token += alone.count;
             sample_free(&alone);
