@@ -29,25 +29,26 @@ static void start(const char *gpus, int rank) {
     setenv("OMPI_COMM_WORLD_LOCAL_RANK", (const char[]){(char)('0' + rank % 4), 0}, 1);
 }
 
+/* What its description begins with; it goes on with the libraries. */
 static void expect_gpu(const char *name, const char *description) {
     struct device device;
     struct error err;
     if (device_open(name, &device, &err)) fail_msg("%s", err.message);
     struct device_info info = device_describe(&device);
-    assert_string_equal(info.name, description);
+    assert_memory_equal(info.name, description, strlen(description));
     device_close(&device);
 }
 
 static void a_process_takes_the_gpu_of_its_place(void **state) {
     (void)state;
-    expect_gpu("emulated", "emulator 0 (sm_86)");
+    expect_gpu("emulated", "emulator 0 (sm_86");
     start("4", 6);
-    expect_gpu("emulated", "emulator 2 (sm_86)");
-    expect_gpu("emulated:1", "emulator 1 (sm_86)");
+    expect_gpu("emulated", "emulator 2 (sm_86");
+    expect_gpu("emulated:1", "emulator 1 (sm_86");
     start("3", 7);
-    expect_gpu("emulated", "emulator 0 (sm_86)");
+    expect_gpu("emulated", "emulator 0 (sm_86");
     start("1", 7);
-    expect_gpu("emulated", "emulator 0 (sm_86)");
+    expect_gpu("emulated", "emulator 0 (sm_86");
 }
 
 static void a_gpu_that_is_not_there_is_a_usage_error(void **state) {
