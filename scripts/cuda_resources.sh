@@ -19,7 +19,7 @@ rows() {
       /Used [0-9]+ registers/ {
         match($0, /Used [0-9]+/); registers = substr($0, RSTART + 5, RLENGTH - 5)
         shared = match($0, /[0-9]+ bytes smem/) ? substr($0, RSTART, RLENGTH) + 0 : 0
-        printf "%-21s %-33s %-6s %9d %6d %5d %5d\n", file, kernel, architecture, registers, shared, stack, spilled
+        printf "%-26s %-33s %-6s %9d %6d %5d %5d\n", file, kernel, architecture, registers, shared, stack, spilled
       }'
   done | LC_ALL=C sort
 }
@@ -28,7 +28,7 @@ table() {
   echo "# Made by scripts/cuda_resources.sh with nvcc $(sed -n 's/^VS2_NVCC_VERSION:.*=//p' "$1/CMakeCache.txt")."
   echo "# Registers are a thread's; shared memory is a block's in bytes, without what launches ask for; stack and spills"
   echo "# (stores and loads) are a thread's in bytes."
-  printf "%-21s %-33s %-6s %9s %6s %5s %5s\n" file kernel for registers shared stack spills
+  printf "%-26s %-33s %-6s %9s %6s %5s %5s\n" file kernel for registers shared stack spills
   rows "$1"
 }
 

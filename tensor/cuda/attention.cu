@@ -1,6 +1,7 @@
 /* Attention, forward: a block has some rows of a segment and goes over their keys tile by tile, keeping a
  * running maximum and sum of each row (Dao et al., "FlashAttention", 2022). Segments of few rows and many
- * keys are split over the keys; what the parts found is joined in order. In f32, for every dtype. */
+ * keys are split over the keys; what the parts found is joined in order. Here in f32, for every dtype; what
+ * tensor cores can take is attention_bf16.cu's. */
 #include "tensor/cuda/cuda.h"
 
 #include "tensor/cuda/attention.cuh"
@@ -9,18 +10,6 @@ extern "C" {
 }
 
 enum { TILE = 32, WARP_ROWS = TILE / ATTENTION_WARPS };
-
-struct forward_arguments {
-    struct tensor out, q, k, v;
-    float *log_sum; /* or NULL */
-    int64_t log_sum_stride;
-    const struct attention_item *items;
-    const struct attention_join *joins;
-    float *partial; /* a row: maximum, sum, head_dim values */
-    int head_dim, group;
-    float scale;
-    bool wide;
-};
 
 /* A row's end: out = value / sum, or its partial result. */
 template <int COLUMNS>
@@ -130,15 +119,29 @@ template <int COLUMNS> static __global__ void join_kernel(struct forward_argumen
 /* ---- The operation ----------------------------------------------------------------------------------- */
 
 template <int COLUMNS>
-static void launch(struct device *device, struct forward_arguments a, const struct attention_tables *t,
+static void launch(struct device *device, const struct forward_arguments *a, const struct attention_tables *t,
                    int kv_heads) {
     size_t shared = (size_t)(2 * TILE * pitch_of(COLUMNS) + TILE * TILE) * sizeof(float);
-    if (t->item_count)
-        cuda_launch(device, attention_kernel<COLUMNS>, dim3((unsigned)t->item_count, (unsigned)kv_heads),
-                    ATTENTION_THREADS, shared, a);
-    if (t->join_count)
-        cuda_launch(device, join_kernel<COLUMNS>, dim3((unsigned)t->join_count, (unsigned)kv_heads, TILE),
-                    WARP, 0, a);
+    cuda_launch(device, attention_kernel<COLUMNS>, dim3((unsigned)t->item_count, (unsigned)kv_heads),
+                ATTENTION_THREADS, shared, *a);
+}
+
+static void launch_items(struct device *device, const struct forward_arguments *a,
+                         const struct attention_tables *t, int kv_heads) {
+    if (a->head_dim <= 64)
+        launch<2>(device, a, t, kv_heads);
+    else if (a->head_dim <= 96)
+        launch<3>(device, a, t, kv_heads);
+    else if (a->head_dim <= 128)
+        launch<4>(device, a, t, kv_heads);
+    else
+        launch<8>(device, a, t, kv_heads);
+}
+
+static void launch_joins(struct device *device, const struct forward_arguments *a,
+                         const struct attention_tables *t, int kv_heads) {
+    dim3 grid((unsigned)t->join_count, (unsigned)kv_heads, ATTENTION_ROWS);
+    cuda_launch(device, a->head_dim <= 128 ? join_kernel<4> : join_kernel<8>, grid, WARP, 0, *a);
 }
 
 /* The tables and the partial results, in the workspace. False: the device has failed. */
@@ -161,23 +164,24 @@ void cuda_attention_forward(struct device *device, struct tensor out, struct ten
                             int kv_heads, float scale) {
     if (cuda_cudnn_attention_forward(device, out, log_sum, q, k, v, segments, heads, kv_heads, scale)) return;
     struct attention_tables *t = cuda_state(device)->tables;
-    struct error err;
-    if (attention_plan_queries(t, segments, heads / kv_heads, TILE, true, &err) != STATUS_OK) {
-        device_fail(device, "%s", err.message);
-        return;
-    }
     struct forward_arguments a = {};
     a.out = out, a.q = q, a.k = k, a.v = v, a.scale = scale;
     a.log_sum = (float *)log_sum.data, a.log_sum_stride = log_sum.stride;
     a.head_dim = (int)(q.cols / heads), a.group = heads / kv_heads;
-    a.wide = is_wide_by_4(q) && is_wide_by_4(k) && is_wide_by_4(v);
+    const struct tensor all[] = {out, q, k, v};
+    bool cores = are_for_tensor_cores(all, 4, a.head_dim);
+    a.wide =
+        cores ? are_wide_by_8(all, 4, a.head_dim) : is_wide_by_4(q) && is_wide_by_4(k) && is_wide_by_4(v);
+    struct error err;
+    int rows = cores ? (int)ATTENTION_BF16_ROWS : (int)TILE;
+    if (attention_plan_queries(t, segments, a.group, rows, true, &err) != STATUS_OK) {
+        device_fail(device, "%s", err.message);
+        return;
+    }
     if (!t->item_count || !prepare(device, &a, t, kv_heads)) return;
-    if (a.head_dim <= 64)
-        launch<2>(device, a, t, kv_heads);
-    else if (a.head_dim <= 96)
-        launch<3>(device, a, t, kv_heads);
-    else if (a.head_dim <= 128)
-        launch<4>(device, a, t, kv_heads);
+    if (cores)
+        attention_bf16_forward(device, &a, t, kv_heads);
     else
-        launch<8>(device, a, t, kv_heads);
+        launch_items(device, &a, t, kv_heads);
+    if (t->join_count) launch_joins(device, &a, t, kv_heads);
 }

@@ -1,22 +1,10 @@
 /* Attention, backward, without atomic additions: the gradient of a query is made by the block that has its
  * row, over all keys; those of a key and a value by the block that has their tile, over all rows of all
- * segments that see it, in order. Both compute the weights again from the log of their sum. */
+ * segments that see it, in order. Both compute the weights again from the log of their sum. Here in f32, for
+ * every dtype; what tensor cores can take is attention_bf16_backward.cu's. */
 #include "tensor/cuda/cuda.h"
 
 #include "tensor/cuda/attention.cuh"
-
-struct backward_arguments {
-    struct tensor d_q, d_k, d_v, d_out, q, k, v;
-    const float *log_sum;
-    int64_t log_sum_stride;
-    float *delta; /* [tokens, heads]: d_out . out */
-    const struct attention_item *items;
-    const struct attention_tile *tiles;
-    const struct attention_part *parts;
-    int head_dim, group, heads;
-    float scale;
-    bool wide;
-};
 
 /* A warp a token and head. */
 static __global__ void delta_kernel(float *delta, struct tensor d_out, struct tensor out, int heads,
@@ -198,21 +186,21 @@ static bool prepare(struct device *device, struct backward_arguments *a, const s
     return !device->failed;
 }
 
-static void backward(struct device *device, struct backward_arguments a, struct tensor out,
-                     const struct attention_tables *t, int kv_heads) {
-    if (a.q.rows) {
-        cuda_clear(device, a.d_q); /* rows of no segment */
-        cuda_launch(device, delta_kernel, dim3((unsigned)parts(a.q.rows * a.heads, ATTENTION_WARPS)),
-                    ATTENTION_THREADS, 0, a.delta, a.d_out, out, a.heads, a.head_dim);
-    }
-    if (a.head_dim <= 64)
-        launch<2, 32>(device, a, t, kv_heads);
-    else if (a.head_dim <= 96)
-        launch<3, 32>(device, a, t, kv_heads);
-    else if (a.head_dim <= 128)
-        launch<4, 32>(device, a, t, kv_heads);
+static void launch_all(struct device *device, const struct backward_arguments *a,
+                       const struct attention_tables *t, int kv_heads) {
+    if (a->head_dim <= 64)
+        launch<2, 32>(device, *a, t, kv_heads);
+    else if (a->head_dim <= 96)
+        launch<3, 32>(device, *a, t, kv_heads);
+    else if (a->head_dim <= 128)
+        launch<4, 32>(device, *a, t, kv_heads);
     else
-        launch<8, 16>(device, a, t, kv_heads);
+        launch<8, 16>(device, *a, t, kv_heads);
+}
+
+static void find_delta(struct device *device, const struct backward_arguments *a, struct tensor out) {
+    cuda_launch(device, delta_kernel, dim3((unsigned)parts(a->q.rows * a->heads, ATTENTION_WARPS)),
+                ATTENTION_THREADS, 0, a->delta, a->d_out, out, a->heads, a->head_dim);
 }
 
 void cuda_attention_backward(struct device *device, struct tensor d_q, struct tensor d_k, struct tensor d_v,
@@ -224,13 +212,23 @@ void cuda_attention_backward(struct device *device, struct tensor d_q, struct te
     a.d_q = d_q, a.d_k = d_k, a.d_v = d_v, a.d_out = d_out, a.q = q, a.k = k, a.v = v, a.scale = scale;
     a.log_sum = (const float *)log_sum.data, a.log_sum_stride = log_sum.stride;
     a.head_dim = (int)(q.cols / heads), a.group = heads / kv_heads, a.heads = heads;
-    a.wide = is_wide_by_4(q) && is_wide_by_4(k) && is_wide_by_4(v) && is_wide_by_4(d_out);
-    int size = a.head_dim <= 128 ? 32 : 16;
+    const struct tensor all[] = {q, k, v, d_out, d_q, d_k, d_v};
+    bool cores = are_for_tensor_cores(all, 7, a.head_dim);
+    a.wide = cores ? are_wide_by_8(all, 4, a.head_dim)
+                   : is_wide_by_4(q) && is_wide_by_4(k) && is_wide_by_4(v) && is_wide_by_4(d_out);
+    int size = cores ? (int)ATTENTION_BF16_ROWS : a.head_dim <= 128 ? 32 : 16;
     struct error err;
     enum status status = attention_plan_queries(t, segments, a.group, size, false, &err);
     if (status == STATUS_OK) status = attention_plan_keys(t, segments, a.group, size, k.rows, &err);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         device_fail(device, "%s", err.message);
-    else if (prepare(device, &a, t))
-        backward(device, a, out, t, kv_heads);
+        return;
+    }
+    if (!prepare(device, &a, t)) return;
+    cuda_clear(device, a.d_q); /* rows of no segment */
+    find_delta(device, &a, out);
+    if (cores)
+        attention_bf16_backward(device, &a, t, kv_heads);
+    else
+        launch_all(device, &a, t, kv_heads);
 }

@@ -14,7 +14,8 @@
  *   reach, and lanes that meet in different operations end the program with a line that names the place;
  * - from one phase between barriers to the next the order of the threads turns round, so that a missing
  * barrier gives wrong results;
- * - shared memory holds NaN when a block begins;
+ * - shared memory holds NaN when a block begins, and where an asynchronous copy goes until its thread has
+ * waited for it (copies.c);
  * - vector loads of misaligned addresses trap (the build asks the compiler for that);
  * - matrix products refuse what cuBLASLt is not documented to take (cublaslt.c), and attention what cuDNN
  *   refuses (cudnn.c).
@@ -67,6 +68,14 @@ bool emulator_barrier(bool vote, const char *file, int line);
  * lanes outside the mask), which writes each lane's result into its argument. */
 typedef void emulator_combine(void *const lanes[EMULATOR_WARP]);
 void emulator_warp(emulator_combine *combine, unsigned mask, void *argument, const char *file, int line);
+
+/* Ends the program unless `at` lies in the block's dynamic shared memory, aligned to its size. */
+void emulator_check_shared(const char *what, const void *at, size_t bytes);
+
+/* cp.async, cp.async.commit_group and cp.async.wait_group. */
+void emulator_copy(void *to, const void *from, size_t bytes, bool there);
+void emulator_copies_commit(void);
+void emulator_copies_wait(int left);
 
 #ifdef __cplusplus
 }

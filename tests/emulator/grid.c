@@ -53,6 +53,17 @@ void *emulator_shared_memory(void) {
     return machine.shared;
 }
 
+int machine_thread(void) {
+    return machine.current;
+}
+
+void emulator_check_shared(const char *what, const void *at, size_t bytes) {
+    uintptr_t first = (uintptr_t)machine.shared, place = (uintptr_t)at;
+    if (place < first || place + bytes > first + machine.grid->shared)
+        machine_die("%s does not lie in the shared memory that the launch asked for", what);
+    if (place % bytes) machine_die("%s is not aligned to %d bytes", what, (int)bytes);
+}
+
 /* ---- Handing over ------------------------------------------------------------------------------------ */
 
 static void fiber_run(void);
@@ -95,6 +106,7 @@ static void fiber_run(void) {
         struct warp *warp = &machine.warps[machine.current / EMULATOR_WARP];
         struct fiber *fiber = thread->fiber;
         machine.grid->run(machine.grid->packed);
+        machine_copies_end();
         unsigned lane = 1u << machine.current % EMULATOR_WARP;
         warp->ready &= ~lane;
         warp->done |= lane;

@@ -35,6 +35,10 @@ struct grid {
 };
 void machine_run_grid(const struct grid *grid);
 
+/* The thread that runs, of its block; and its end, for copies.c. */
+int machine_thread(void);
+void machine_copies_end(void);
+
 /* fiber.c: a stack of its own for `run`, which never returns; NULL: one for the stack that runs now. */
 struct fiber;
 struct fiber *fiber_new(void (*run)(void));

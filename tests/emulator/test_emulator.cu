@@ -73,7 +73,7 @@ static void expect_death(void (*kernel)(int *), unsigned threads, int death, con
     expect_end(
         [=] {
             int *out = device_array<int>(64);
-            launch(kernel, dim3(1), dim3(threads), 0, out);
+            launch(kernel, dim3(1), dim3(threads), 128, out);
             cudaStreamSynchronize(stream);
         },
         death, message);
@@ -225,6 +225,98 @@ static void tensor_cores(void **) {
         }
     }
     cudaFree(out), cudaFree(device_a), cudaFree(device_b);
+}
+
+/* Four matrices whose rows lie 24 elements apart in shared memory, element (row, col) of the 32 rows 8 row +
+ * col, as they lie and transposed. */
+static __global__ void matrices_kernel(int *out) {
+    unsigned short *rows = reinterpret_cast<unsigned short *>(shared_floats());
+    int lane = static_cast<int>(threadIdx.x);
+    for (int i = 0; i < 8; i++) rows[lane * 24 + i] = static_cast<unsigned short>(8 * lane + i);
+    __syncwarp();
+    unsigned got[8];
+    load_matrices(got, rows + lane * 24);
+    load_matrices_transposed(got + 4, rows + lane * 24);
+    for (int i = 0; i < 8; i++) out[lane * 8 + i] = static_cast<int>(got[i]);
+}
+
+static void matrices_of_shared_memory(void **) {
+    int got[256], *out = device_array<int>(256);
+    assert_int_equal(launch(matrices_kernel, dim3(1), dim3(32), 32 * 48, out), cudaSuccess);
+    download(got, out, 256);
+    for (int lane = 0; lane < 32; lane++) {
+        for (int i = 0; i < 4; i++) {
+            int low = 64 * i + 8 * (lane / 4) + lane % 4 * 2, across = 64 * i + lane % 4 * 16 + lane / 4;
+            assert_int_equal(got[lane * 8 + i], low | (low + 1) << 16);
+            assert_int_equal(got[lane * 8 + 4 + i], across | (across + 8) << 16);
+        }
+    }
+    cudaFree(out);
+}
+
+/* Copies in two groups: what is there before, between and after the waits. */
+static __global__ void copies_kernel(int *out) {
+    int *shared = reinterpret_cast<int *>(shared_floats()), t = static_cast<int>(threadIdx.x);
+    shared[t * 8] = 5;
+    copy_16(shared + t * 8, out, true);
+    copy_8(shared + t * 8 + 4, out, false);
+    copies_commit();
+    copy_8(shared + t * 8 + 6, out + 2, true);
+    copies_commit();
+    int early = shared[t * 8];
+    copies_wait<1>();
+    int first = shared[t * 8 + 3], late = shared[t * 8 + 6];
+    copies_wait<0>();
+    int *to = out + 8 + t * 8;
+    to[0] = early, to[1] = first, to[2] = late, to[3] = shared[t * 8 + 4], to[4] = shared[t * 8 + 7];
+}
+
+static void copies_are_late(void **) {
+    int got[24], values[8] = {1, 2, 3, 4, 5, 6, 7, 8}, *out = device_array<int>(24);
+    upload(out, values, 8);
+    assert_int_equal(launch(copies_kernel, dim3(1), dim3(2), 64, out), cudaSuccess);
+    download(got, out, 24);
+    for (int t = 0; t < 2; t++) {
+        static const int want[] = {-1, 4, -1, 0, 4};
+        assert_memory_equal(got + 8 + t * 8, want, sizeof want);
+    }
+    cudaFree(out);
+}
+
+static __global__ void odd_matrix_kernel(int *) {
+    unsigned got[4];
+    load_matrices(got, reinterpret_cast<char *>(shared_floats()) + 8);
+}
+static __global__ void foreign_matrix_kernel(int *out) {
+    unsigned got[4];
+    load_matrices_transposed(got, out);
+}
+static __global__ void half_matrix_kernel(int *) {
+    unsigned got[4];
+    if (threadIdx.x < 16) load_matrices(got, shared_floats());
+}
+static __global__ void odd_copy_kernel(int *out) {
+    copy_16(shared_floats(), out + 1, true);
+}
+static __global__ void far_copy_kernel(int *out) {
+    copy_8(shared_floats() + 32, out, true);
+}
+static __global__ void foreign_copy_kernel(int *) {
+    copy_16(shared_floats(), shared_floats() + 4, true);
+}
+static __global__ void forgotten_copy_kernel(int *out) {
+    copy_8(shared_floats(), out, true);
+    copies_commit();
+}
+
+static void mistakes_of_matrices_and_copies_are_told(void **) {
+    expect_death(odd_matrix_kernel, 32, SIGABRT, "a row of a matrix is not aligned to 16 bytes");
+    expect_death(foreign_matrix_kernel, 32, SIGABRT, "does not lie in the shared memory");
+    expect_death(half_matrix_kernel, 32, SIGABRT, "has returned");
+    expect_death(odd_copy_kernel, 1, SIGABRT, "the source of a copy is not aligned to 16 bytes");
+    expect_death(far_copy_kernel, 1, SIGABRT, "the destination of a copy does not lie in the shared memory");
+    expect_death(foreign_copy_kernel, 1, SIGABRT, "does not lie in device memory");
+    expect_death(forgotten_copy_kernel, 1, SIGABRT, "returned before it waited for its copies");
 }
 
 /* ---- Memory and launches ----------------------------------------------------------------------------- */
@@ -461,6 +553,9 @@ int main(void) {
         cmocka_unit_test(divergence_is_told),
         cmocka_unit_test(warps_and_atomics),
         cmocka_unit_test(tensor_cores),
+        cmocka_unit_test(matrices_of_shared_memory),
+        cmocka_unit_test(copies_are_late),
+        cmocka_unit_test(mistakes_of_matrices_and_copies_are_told),
         cmocka_unit_test(memory_mistakes_are_told),
         cmocka_unit_test(launches_are_checked),
         cmocka_unit_test(devices_are_apart),

@@ -52,4 +52,59 @@ static inline void mma_bf16(float sum[4], const unsigned a[4], const unsigned b[
     for (int i = 0; i < 4; i++) sum[i] = own.sum[i];
 }
 
+/* ---- Matrices of shared memory ----------------------------------------------------------------------- */
+
+struct emulator_matrices {
+    unsigned *to;
+    const unsigned short *row;
+};
+
+/* Element (row, column) of a matrix: lane 8 matrix + row names where its row lies. */
+static inline unsigned emulator_element(void *const lanes[EMULATOR_WARP], int matrix, int row, int column) {
+    return static_cast<const emulator_matrices *>(lanes[matrix * 8 + row])->row[column];
+}
+
+template <bool TRANSPOSED> static inline void emulator_matrices_all(void *const lanes[EMULATOR_WARP]) {
+    for (int lane = 0; lane < EMULATOR_WARP; lane++) {
+        for (int i = 0; i < 4; i++) {
+            int major = lane / 4, minor = lane % 4 * 2;
+            unsigned low = TRANSPOSED ? emulator_element(lanes, i, minor, major)
+                                      : emulator_element(lanes, i, major, minor);
+            unsigned high = TRANSPOSED ? emulator_element(lanes, i, minor + 1, major)
+                                       : emulator_element(lanes, i, major, minor + 1);
+            static_cast<emulator_matrices *>(lanes[lane])->to[i] = low | high << 16;
+        }
+    }
+}
+
+static inline void load_matrices(unsigned to[4], const void *row) {
+    emulator_check_shared("a row of a matrix", row, 16);
+    emulator_matrices own = {to, static_cast<const unsigned short *>(row)};
+    emulator_warp(emulator_matrices_all<false>, 0xffffffffu, &own, __FILE__, __LINE__);
+}
+
+static inline void load_matrices_transposed(unsigned to[4], const void *row) {
+    emulator_check_shared("a row of a matrix", row, 16);
+    emulator_matrices own = {to, static_cast<const unsigned short *>(row)};
+    emulator_warp(emulator_matrices_all<true>, 0xffffffffu, &own, __FILE__, __LINE__);
+}
+
+/* ---- Copies beside the threads ----------------------------------------------------------------------- */
+
+static inline void copy_16(void *to, const void *from, bool there) {
+    emulator_copy(to, from, 16, there);
+}
+
+static inline void copy_8(void *to, const void *from, bool there) {
+    emulator_copy(to, from, 8, there);
+}
+
+static inline void copies_commit(void) {
+    emulator_copies_commit();
+}
+
+template <int LEFT> static inline void copies_wait(void) {
+    emulator_copies_wait(LEFT);
+}
+
 #endif
