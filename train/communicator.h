@@ -1,9 +1,9 @@
 /* The processes of a run, and what they do together.
  *
- * A run is one process, or several that a launcher started (mpirun, srun): all with the same program and
- * configuration, each with a rank. Every function below is collective where it does not say that it is not:
- * all processes call it, in the same order. NULL is a communicator too: of one process, with which nothing
- * costs anything.
+ * A run is one process, or several that a launcher started (mpirun, srun, torchrun): all with the same
+ * program and configuration, each with a rank. Every function below is collective where it does not say that
+ * it is not: all processes call it, in the same order. NULL is a communicator too: of one process, with which
+ * nothing costs anything.
  *
  * Sums are made in one place each, in the order of the ranks, so all processes get the same bits, and a run
  * with as many processes gets them again.
@@ -21,7 +21,7 @@
 struct communicator;
 
 /* Meets the other processes of the launcher (base/launcher.h); *communicator is NULL for a process that is
- * alone. Fails where there are others and this build has no MPI, or MPI does not know of them (torchrun). */
+ * alone. Fails where there are others that it does not meet. */
 enum status communicator_open(struct communicator **communicator, struct error *err);
 
 /* Parts from them, when all do. After a failure that they have not agreed on (communicator_agree) the others

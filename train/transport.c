@@ -1,31 +1,18 @@
 #include "train/transport.h"
 
-#include <stdlib.h>
+#include <unistd.h>
 
 #ifdef VS2_MPI
-
-static enum status choose(const struct transport_kind **kind, struct error *err) {
-    (void)err;
-    *kind = &transport_mpi;
-    return STATUS_OK;
-}
-
+static const struct transport_kind *const mpi = &transport_mpi;
 #else
-
-static enum status choose(const struct transport_kind **kind, struct error *err) {
-    *kind = NULL;
-    return error_usage(err,
-                       "several processes were started, but this build has no MPI (install libopenmpi-dev "
-                       "and build again)");
-}
-
+static const struct transport_kind *const mpi = NULL; /* mpirun's processes can meet over TCP, too */
 #endif
 
 enum status transport_open(struct transport *transport, const struct launcher_place *place,
                            struct error *err) {
     *transport = (struct transport){.rank = 0, .size = 1};
-    enum status status = choose(&transport->kind, err);
-    return status == STATUS_OK ? transport->kind->open(transport, place, err) : status;
+    transport->kind = place->mpi && mpi ? mpi : &transport_tcp;
+    return transport->kind->open(transport, place, err);
 }
 
 void transport_close(struct transport *transport) {
@@ -34,7 +21,7 @@ void transport_close(struct transport *transport) {
 
 _Noreturn void transport_abort(struct transport *transport, enum status status) {
     transport->kind->abort(transport, status);
-    exit(status);
+    _exit(status); /* other threads may be at work */
 }
 
 enum status transport_gather(struct transport *transport, void *all, const void *own, size_t bytes,

@@ -1,6 +1,7 @@
 /* How bytes get from process to process. There are kinds, each a table of functions; which one a run takes
- * follows from what started it: MPI joins what mpirun started. What train/communicator.c stands on; nobody
- * else calls it. All functions but abort are collective, or meet their counterpart; one at a time. */
+ * follows from what started it (base/launcher.h): MPI joins what mpirun started, TCP all others. What
+ * train/communicator.c stands on; nobody else calls it. All functions but abort are collective, or meet their
+ * counterpart; one at a time. */
 #ifndef VS2_TRAIN_TRANSPORT_H
 #define VS2_TRAIN_TRANSPORT_H
 
@@ -55,5 +56,6 @@ struct transport_kind {
 };
 
 extern const struct transport_kind transport_mpi; /* only in a build with MPI */
+extern const struct transport_kind transport_tcp;
 
 #endif

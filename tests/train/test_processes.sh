@@ -81,15 +81,6 @@ go_on three-1 1 gradient_accumulation_steps=12
 go_on one 2 gradient_accumulation_steps=6 zero_stage=3
 go_on two-3 3 gradient_accumulation_steps=4 zero_stage=2
 
-# Processes that were started by something that MPI does not know.
-for started in "RANK=0 WORLD_SIZE=2" "SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2"; do
-  code=0
-  env $started "$build/vs2-train" "${settings[@]}" output_dir="$scratch/alone" >"$scratch/out" 2>&1 || code=$?
-  [ "$code" = 2 ] || fail "exit $code with $started"
-  grep -q "that 2 processes were started, but MPI joins 1: " "$scratch/out" || { cat "$scratch/out"; fail "with $started"; }
-  [ ! -e "$scratch/alone" ] || fail "trained alone with $started"
-done
-
 # Processes with other settings, and a process that dies.
 refused() { # KEY=VALUE: in the second process only
   if mpirun -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" : \
