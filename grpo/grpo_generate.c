@@ -231,14 +231,17 @@ enum status grpo_generate(struct grpo *grpo, const struct grpo_position *at, str
         const int64_t *starts = grpo->starts + at->first;
         grpo->generation =
             generation_new(grpo->rows + starts[0], starts, at->steps, grpo->rewards.count, err);
-        status = grpo->generation ? complete(grpo, at, err) : STATUS_FAILED;
+        if (!grpo->generation) status = STATUS_FAILED;
     }
     status = run_agree(&grpo->run, status, err);
+    if (status == STATUS_OK) status = optimizer_gather_weights(&grpo->run.optimizer, err);
+    if (status == STATUS_OK) status = run_agree(&grpo->run, complete(grpo, at, err), err);
     if (status == STATUS_OK) status = grpo_join_generation(grpo, err);
     if (status == STATUS_OK && config->dynamic_sampling) status = sample_dynamically(grpo, err);
+    optimizer_drop_weights(&grpo->run.optimizer);
     if (grpo->rollout) rollout_rest(grpo->rollout); /* learning needs the memory */
     if (status == STATUS_OK) status = measure(grpo, err);
-    status = run_agree(&grpo->run, status, err);
+    status = run_end_passes(&grpo->run, false, status, err);
     if (status == STATUS_OK && grpo->reads_old) status = grpo_join_generation(grpo, err);
     return status;
 }

@@ -4,7 +4,9 @@
 
 #include "base/memory.h"
 
-enum { PIECE_ELEMENTS = 1 << 20 };
+/* Elements that are mixed at once; the last ZeRO stage in which each process has a whole model: its passes
+ * are not in rounds. */
+enum { PIECE_ELEMENTS = 1 << 20, WHOLE_STAGE = 2 };
 
 enum status reference_open(struct reference *reference, struct train_run *run, bool moves,
                            struct error *err) {
@@ -16,9 +18,9 @@ enum status reference_open(struct reference *reference, struct train_run *run, b
         reference->model = (struct model){0};
         return status;
     }
-    if (moves)
-        status = optimizer_open_weights(&reference->weights, &reference->model, &freeze,
-                                        run_sharing(run->config), err);
+    struct optimizer_sharing sharing = run_sharing(run->config);
+    if (sharing.stage > WHOLE_STAGE) sharing.stage = WHOLE_STAGE;
+    if (moves) status = optimizer_open_weights(&reference->weights, &reference->model, &freeze, sharing, err);
     const struct pass_settings settings = {
         .model = &reference->model, .cache = run->cache, .lender = run->runner};
     if (status == STATUS_OK) {

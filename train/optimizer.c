@@ -81,6 +81,20 @@ int64_t optimizer_shared_bytes(const struct model *model, const struct parameter
     return bytes;
 }
 
+int64_t optimizer_gathered_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                                 const struct freeze *freeze, struct optimizer_sharing sharing) {
+    int64_t bytes = 0;
+    if (communicator_size(sharing.processes) == 1 || sharing.stage < STAGE_OF_WEIGHTS) return 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct parameter *p = &parameters[i];
+        if (freeze_holds(freeze, p)) continue;
+        int64_t each = optimizer_takes_weights(model, p) ? (int64_t)dtype_size(DTYPE_F32) : 0;
+        if (optimizer_takes_copy(model, p)) each += (int64_t)dtype_size(DTYPE_BF16);
+        bytes += p->rows * p->cols * each;
+    }
+    return bytes;
+}
+
 /* A zeroed tensor of the parameter's shape that the optimizer owns; no data when there is no memory. */
 static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, int64_t rows, int64_t cols,
                                 const char *what, struct error *err) {
@@ -159,15 +173,13 @@ static void copy_weights(struct optimizer *optimizer, const struct trained_param
     if (trained->operand.data) convert(device, trained->operand, stored);
 }
 
-/* Gives the model and the gradients the parameter's tensors. */
-static void place_tensors(struct optimizer *optimizer, const struct trained_parameter *trained) {
-    const struct parameter *p = trained->parameter;
-    struct model *model = optimizer->model;
-    struct tensor operand = trained->operand.data ? trained->operand : trained->weight;
+/* Gives the model the parameter's tensors; `copy` is none where it takes the weight itself. */
+static void place_weights(struct model *model, const struct parameter *p, struct tensor weight,
+                          struct tensor copy) {
+    struct tensor operand = copy.data ? copy : weight;
     bool embedding = p->kind == PARAMETER_EMBEDDING;
-    *parameter_tensor(model, p) = embedding ? trained->weight : operand;
+    *parameter_tensor(model, p) = embedding ? weight : operand;
     if (embedding && model->config.tied_embeddings) model->language.head = operand;
-    *parameter_tensor(&optimizer->gradients, p) = trained->gradient;
 }
 
 /* Moves one parameter to trainable memory, with the first `parts` of its parts. */
@@ -182,7 +194,8 @@ static enum status take_parameter(struct optimizer *optimizer, struct trained_pa
         make_slices(optimizer, trained, parts, err) != STATUS_OK)
         return STATUS_FAILED;
     copy_weights(optimizer, trained);
-    place_tensors(optimizer, trained);
+    place_weights(optimizer->model, p, trained->weight, trained->operand);
+    *parameter_tensor(&optimizer->gradients, p) = trained->gradient;
     return STATUS_OK;
 }
 
@@ -250,6 +263,7 @@ enum status optimizer_open_weights(struct optimizer *optimizer, struct model *mo
 }
 
 void optimizer_close(struct optimizer *optimizer) {
+    optimizer_drop_weights(optimizer);
     units_free(optimizer->units);
     for (size_t i = 0; i < optimizer->memory_count; i++)
         device_release(optimizer->model->device, optimizer->memory[i]);
@@ -297,6 +311,68 @@ static void share_weights(struct optimizer *optimizer) {
     }
     if (communicator_gather(optimizer->processes, device, optimizer->sliced, count, &err) != STATUS_OK)
         device_fail(device, "%s", err.message);
+}
+
+/* ---- Whole weights ----------------------------------------------------------------------------------- */
+
+/* Room for the whole of a slice, put on the list of what is gathered. */
+static enum status make_whole(struct optimizer *optimizer, const struct parameter *p, struct tensor slice,
+                              size_t *count, struct tensor *whole, struct error *err) {
+    size_t bytes = (size_t)p->rows * (size_t)p->cols * dtype_size(slice.dtype);
+    void *memory = device_allocate(optimizer->model->device, bytes, p->name, err);
+    if (!memory) return STATUS_FAILED;
+    *whole = tensor_at(memory, slice.dtype, p->rows, p->cols);
+    optimizer->gathered[*count] = memory;
+    optimizer->sliced[(*count)++] = (struct sliced){*whole, slice};
+    return STATUS_OK;
+}
+
+/* Room for all, in the model. */
+static enum status make_all_whole(struct optimizer *optimizer, size_t *count, struct error *err) {
+    *count = 0;
+    optimizer->gathered = memory_new(2 * optimizer->count, sizeof *optimizer->gathered, "whole weights", err);
+    if (!optimizer->gathered) return STATUS_FAILED;
+    units_gather(optimizer->units, false);
+    for (size_t i = 0; i < optimizer->count; i++) {
+        const struct trained_parameter *trained = &optimizer->trained[i];
+        struct tensor weight = {0}, copy = {0};
+        if (trained->weight.data &&
+            make_whole(optimizer, trained->parameter, trained->parts[OPTIMIZER_WEIGHT], count, &weight,
+                       err) != STATUS_OK)
+            return STATUS_FAILED;
+        if (trained->operand.data &&
+            make_whole(optimizer, trained->parameter, trained->copy, count, &copy, err) != STATUS_OK)
+            return STATUS_FAILED;
+        place_weights(optimizer->model, trained->parameter, weight, copy);
+    }
+    return STATUS_OK;
+}
+
+enum status optimizer_gather_weights(struct optimizer *optimizer, struct error *err) {
+    if (optimizer->stage < STAGE_OF_WEIGHTS) return STATUS_OK;
+    struct communicator *processes = optimizer->processes;
+    size_t count;
+    assert(!optimizer->gathered);
+    enum status status = communicator_agree(processes, make_all_whole(optimizer, &count, err), err);
+    if (status == STATUS_OK) {
+        status = communicator_gather(processes, optimizer->model->device, optimizer->sliced, count, err);
+        status = communicator_agree(processes, status, err);
+    }
+    if (status != STATUS_OK) optimizer_drop_weights(optimizer);
+    return status;
+}
+
+void optimizer_drop_weights(struct optimizer *optimizer) {
+    if (!optimizer->gathered) return;
+    for (size_t i = 0; i < optimizer->count; i++) {
+        const struct trained_parameter *trained = &optimizer->trained[i];
+        place_weights(optimizer->model, trained->parameter, trained->weight, trained->operand);
+    }
+    for (size_t i = 0; i < 2 * optimizer->count; i++)
+        device_release(optimizer->model->device, optimizer->gathered[i]);
+    free(optimizer->gathered);
+    optimizer->gathered = NULL;
+    units_gather(optimizer->units, true);
 }
 
 /* ---- Steps ------------------------------------------------------------------------------------------- */

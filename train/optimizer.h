@@ -80,6 +80,7 @@ struct optimizer {
     struct tensor norms; /* f32 [1, count]: room for optimizer_norm */
     float *host_norms;
     struct sliced *sliced; /* [2 * count]: room for what is exchanged */
+    void **gathered;       /* [2 * count]: whole weights; NULL: there are none now */
     void **memory;
     size_t memory_count, memory_capacity;
 };
@@ -140,6 +141,17 @@ void optimizer_step(struct optimizer *optimizer, const struct optimizer_settings
 
 /* Drops the gradients: the step is left out. */
 void optimizer_clear(struct optimizer *optimizer);
+
+/* For generating, which goes token by token, by every process for itself: in stage 3 the model gets whole
+ * weights, of what it computes with, in memory of their own, until optimizer_drop_weights. In between there
+ * are no passes in rounds (train/units.h), and no steps. Collective; all leave with the same status, and
+ * after a failure there is nothing to drop. In other stages, where they are whole, both do nothing. */
+enum status optimizer_gather_weights(struct optimizer *optimizer, struct error *err);
+void optimizer_drop_weights(struct optimizer *optimizer);
+
+/* Bytes that these take. */
+int64_t optimizer_gathered_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                                 const struct freeze *freeze, struct optimizer_sharing sharing);
 
 /* The compute copies again from the weights, after these were written. */
 void optimizer_refresh(struct optimizer *optimizer);

@@ -29,13 +29,22 @@ static enum status evaluate_stage(struct train_run *run, struct log_value *value
     return STATUS_OK;
 }
 
+/* By generating, with the whole model. */
+static enum status score_benchmark(struct train_run *run, struct run_benchmark_figures *figures,
+                                   struct error *err) {
+    enum status status = optimizer_gather_weights(&run->optimizer, err);
+    if (status == STATUS_OK) status = run_benchmark_score(run->benchmark, figures, err);
+    optimizer_drop_weights(&run->optimizer);
+    return status;
+}
+
 enum status run_evaluate(struct train_run *run, struct error *err) {
     struct log_value values[MOST_VALUES];
     struct run_benchmark_figures figures;
     size_t count = 0;
     enum status status = run->evaluates ? evaluate_stage(run, values, &count, err) : STATUS_OK;
     if (status == STATUS_OK && run->benchmark) {
-        status = run_benchmark_score(run->benchmark, &figures, err);
+        status = score_benchmark(run, &figures, err);
         for (size_t i = 0; i < figures.count && status == STATUS_OK; i++) values[count++] = figures.values[i];
         if (status == STATUS_OK)
             progress_message(run->progress, "step %lld: %s: accuracy %.1f%% over %zu videos",

@@ -58,10 +58,7 @@ enum dtype run_dtype(const struct train_config *config) {
 }
 
 struct optimizer_sharing run_sharing(const struct train_config *config) {
-    /* Generating goes token by token, by every process for itself: it needs the whole model. */
-    bool generates = config->stage == TRAIN_STAGE_GRPO || config->eval_benchmark;
-    int64_t stage = generates && config->zero_stage > 2 ? 2 : config->zero_stage;
-    return (struct optimizer_sharing){config->processes, (int)stage};
+    return (struct optimizer_sharing){config->processes, (int)config->zero_stage};
 }
 
 enum status run_open_model(struct train_run *run, struct error *err) {

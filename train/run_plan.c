@@ -48,6 +48,9 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
     count_parameters(plan, parameters, count, &freeze);
     plan->trained_bytes =
         (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, run_sharing(run->config));
+    if (run->config->stage == TRAIN_STAGE_GRPO || run->benchmark)
+        plan->gathered_bytes = (double)optimizer_gathered_bytes(&run->model, parameters, count, &freeze,
+                                                                run_sharing(run->config));
     free(parameters);
     printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
            run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));
@@ -93,6 +96,8 @@ void run_plan_memory(struct run_plan *plan) {
         printf("memory\n");
     run_plan_bytes(plan, "weights, moments, gradients (trained)", plan->trained_bytes);
     run_plan_bytes(plan, "weights (frozen, mapped)", plan->frozen_bytes);
+    if (plan->gathered_bytes > 0)
+        run_plan_bytes(plan, "whole weights while it generates", plan->gathered_bytes);
 }
 
 void run_plan_bytes(struct run_plan *plan, const char *what, double bytes) {

@@ -7,6 +7,7 @@
 struct run_plan {
     struct train_run *run;
     int64_t trained, frozen; /* parameters */
+    double gathered_bytes;   /* of whole weights while it generates (optimizer_gathered_bytes) */
     double frozen_bytes;     /* of their weights, mapped from the checkpoint */
     double trained_bytes;    /* of weights, moments and gradients (optimizer_bytes) */
     double total;            /* bytes printed so far */

@@ -239,8 +239,12 @@ void units_watch(struct units *units) {
             fill_unit(units, (enum model_unit)k, n, &free_room);
     units->weight_watch = (struct unit_watch){.enter = enter_weights, .context = units};
     units->gradient_watch = (struct unit_watch){.leave = leave_gradients, .context = units};
-    if (units->shares_weights) optimizer->model->watch = &units->weight_watch;
+    units_gather(units, units->shares_weights);
     optimizer->gradients.watch = &units->gradient_watch;
+}
+
+void units_gather(struct units *units, bool gathers) {
+    units->optimizer->model->watch = gathers ? &units->weight_watch : NULL;
 }
 
 void units_forget(struct units *units) {

@@ -35,6 +35,9 @@ struct unit_tensors units_tensors(const struct units *units, size_t index);
 /* Watches the passes from now on: all parameters have their tensors. */
 void units_watch(struct units *units);
 
+/* Whether passes gather weights, in stage 3: not while the model has whole ones. */
+void units_gather(struct units *units, bool gathers);
+
 /* What lies in the rooms is no longer what the weights are. */
 void units_forget(struct units *units);
 

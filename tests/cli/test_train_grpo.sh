@@ -110,7 +110,7 @@ same_run steady stopped
 if grep -q '^MPI_C_LIB_NAMES:STRING=.' "$build/CMakeCache.txt"; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   export OMPI_MCA_mpi_yield_when_idle=1
-  for stage in 0 1 3; do # 3 is 2 here
+  for stage in 0 1 3; do
     ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 mpirun -n 2 "$train" "${settings[@]}" output_dir=two-$stage "${hard[@]}" \
       gradient_accumulation_steps=1 steps_per_generation=2 zero_stage=$stage >out 2>err || { cat err; fail "two processes, stage $stage"; }
     paste <(grep -oE '"(loss|grad_norm|kl|entropy|reward|reward_std)": [0-9.e-]+' steady/trainer_log.jsonl) \
