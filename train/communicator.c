@@ -21,6 +21,7 @@ enum status communicator_open(struct communicator **communicator, struct error *
     c->rank = c->transport.rank;
     c->size = c->transport.size;
     if (status == STATUS_OK) {
+        exchange_queue_open(c);
         status = heartbeat_start(&c->heartbeat, &c->transport, err);
         if (status != STATUS_OK) transport_abort(&c->transport, status); /* the others may have one */
         *communicator = c;
@@ -46,6 +47,7 @@ void communicator_close(struct communicator *communicator, enum status status) {
     struct error ignored;
     double none = 0;
     (void)communicator_sum_values(communicator, &none, 1, &ignored);
+    exchange_queue_close(communicator);
     heartbeat_stop(communicator->heartbeat);
     transport_close(&communicator->transport);
     free(communicator->sent);
@@ -63,20 +65,35 @@ void communicator_say(struct communicator *communicator, const char *words) {
 
 /* ---- Exchanges --------------------------------------------------------------------------------------- */
 
-enum status communicator_gather_bytes(struct communicator *c, const char *name, void *all, const void *own,
-                                      size_t bytes, struct error *err) {
+enum status communicator_gather_now(struct communicator *c, const char *name, void *all, const void *own,
+                                    size_t bytes, struct error *err) {
     heartbeat_wait(c->heartbeat, name);
     enum status status = transport_gather(&c->transport, all, own, bytes, err);
     heartbeat_go_on(c->heartbeat);
     return status;
 }
 
-enum status communicator_exchange_bytes(struct communicator *c, const char *name, void *received,
-                                        const void *sent, size_t bytes, struct error *err) {
-    heartbeat_wait(c->heartbeat, name);
+enum status communicator_sum_now(struct communicator *c, float *received, const float *sent, size_t bytes,
+                                 struct error *err) {
+    heartbeat_wait(c->heartbeat, "gradients");
     enum status status = transport_exchange(&c->transport, received, sent, bytes, err);
     heartbeat_go_on(c->heartbeat);
+    const size_t count = bytes / sizeof *received;
+    for (size_t r = 1; status == STATUS_OK && r < (size_t)c->size; r++)
+        for (size_t i = 0; i < count; i++) received[i] += received[r * count + i];
     return status;
+}
+
+enum status communicator_gather_bytes(struct communicator *c, const char *name, void *all, const void *own,
+                                      size_t bytes, struct error *err) {
+    exchange_settle(c);
+    return communicator_gather_now(c, name, all, own, bytes, err);
+}
+
+enum status communicator_sum_bytes(struct communicator *c, float *received, const float *sent, size_t bytes,
+                                   struct error *err) {
+    exchange_settle(c);
+    return communicator_sum_now(c, received, sent, bytes, err);
 }
 
 /* ---- Agreement --------------------------------------------------------------------------------------- */

@@ -2,12 +2,40 @@
 #ifndef VS2_TRAIN_COMMUNICATOR_PARTS_H
 #define VS2_TRAIN_COMMUNICATOR_PARTS_H
 
+#include <pthread.h>
+
 #include "train/communicator.h"
+#include "train/exchange.h"
 #include "train/heartbeat.h"
 #include "train/transport.h"
 
 /* What goes over the wire at once, for each process: bounds the memory, and is large enough to be fast. */
 enum { BUCKET_BYTES = 2 << 20, BUCKET_PIECES = 64 };
+
+/* What the thread has to do (train/exchange.h). */
+struct exchange {
+    struct communicator *communicator;
+    enum exchange_kind kind;
+    const struct sliced *list; /* what is exchanged now; NULL: nothing */
+    size_t count;
+    char *sent, *received; /* [buckets, size, bytes of the bucket]; of slices only the first part is sent */
+    size_t capacity;
+    size_t *bucket_bytes; /* [buckets]: of each process */
+    size_t buckets, bucket_capacity;
+    struct exchange *next; /* in the queue */
+    bool done;
+    enum status status;
+    struct error error;
+};
+
+/* The thread that makes exchanges while the process computes; it begins with the first of them. */
+struct exchange_queue {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct exchange *first, *last; /* those that are not done, the first being made */
+    bool started, stops;
+};
 
 struct communicator {
     struct transport transport;
@@ -15,12 +43,29 @@ struct communicator {
     int rank, size;
     bool agreed;            /* on a failure */
     float *sent, *received; /* [size, BUCKET_BYTES]; NULL until they are needed */
+    struct exchange_queue queue;
 };
 
-/* What all do together is called by a name, for the last words of processes that wait. */
+/* exchange.c: hands the exchange to the thread; waits until it is made; waits until all are, so that the
+ * transport is free. */
+void exchange_submit(struct exchange *exchange);
+enum status exchange_wait(struct exchange *exchange, struct error *err);
+void exchange_settle(struct communicator *c);
+void exchange_queue_open(struct communicator *c);
+void exchange_queue_close(struct communicator *c);
+
+/* What all do together is called by a name, for the last words of processes that wait. The first ones are for
+ * the exchanges' thread, the others wait until it has nothing to do. */
+enum status communicator_gather_now(struct communicator *c, const char *name, void *all, const void *own,
+                                    size_t bytes, struct error *err);
+enum status communicator_sum_now(struct communicator *c, float *received, const float *sent, size_t bytes,
+                                 struct error *err);
 enum status communicator_gather_bytes(struct communicator *c, const char *name, void *all, const void *own,
                                       size_t bytes, struct error *err);
-enum status communicator_exchange_bytes(struct communicator *c, const char *name, void *received,
-                                        const void *sent, size_t bytes, struct error *err);
+
+/* The first `bytes` of received [size, bytes] = the processes' f32 values of this one's part of what they
+ * sent [size, bytes], added up in the order of the ranks. */
+enum status communicator_sum_bytes(struct communicator *c, float *received, const float *sent, size_t bytes,
+                                   struct error *err);
 
 #endif

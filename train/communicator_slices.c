@@ -110,85 +110,164 @@ static enum status make_room(struct communicator *c, struct error *err) {
     return c->received ? STATUS_OK : STATUS_FAILED;
 }
 
-/* In `received`: the processes' values of this process's part of the bucket, added up in the order of the
- * ranks. */
-static enum status sum_bucket(struct communicator *c, struct device *device, const struct bucket *bucket,
-                              struct error *err) {
+/* `sent` [size, bucket]: what each process is to have of this one's wholes. */
+static enum status pack_wholes(struct communicator *c, struct device *device, const struct bucket *bucket,
+                               char *sent, struct error *err) {
     for (int r = 0; r < c->size; r++)
         for (size_t i = 0; i < bucket->count; i++) {
             const struct piece *piece = &bucket->pieces[i];
             struct shard shard = piece_of(c, piece, r);
-            char *to = (char *)c->sent + (size_t)r * bucket->bytes + piece->offset;
+            char *to = sent + (size_t)r * bucket->bytes + piece->offset;
             if (shard.count > 0 &&
                 device_read(device, to, elements_of(piece->of->whole, shard.first, shard.count), err) !=
                     STATUS_OK)
                 return STATUS_FAILED;
         }
-    if (communicator_exchange_bytes(c, "gradients", c->received, c->sent, bucket->bytes, err) != STATUS_OK)
-        return STATUS_FAILED;
-    const size_t count = bucket->bytes / sizeof(float);
-    for (size_t r = 1; r < (size_t)c->size; r++)
-        for (size_t i = 0; i < count; i++) c->received[i] += c->received[r * count + i];
     return STATUS_OK;
 }
 
-/* Puts the sums into the slices. */
+/* Puts the sums, which come first in `received`, into the slices; `spare` [bucket] is room for what lies
+ * there. */
 static enum status keep_bucket(struct communicator *c, struct device *device, const struct bucket *bucket,
-                               bool add, struct error *err) {
+                               float *received, float *spare, bool add, struct error *err) {
     for (size_t i = 0; i < bucket->count; i++) {
         const struct piece *piece = &bucket->pieces[i];
-        float *sums = c->received + piece->offset / sizeof(float);
+        float *sums = received + piece->offset / sizeof(float);
         struct tensor to = own_elements(c, piece);
         if (to.cols == 0) continue;
-        if (add && device_read(device, c->sent, to, err) != STATUS_OK) return STATUS_FAILED;
-        for (int64_t e = 0; add && e < to.cols; e++) sums[e] += c->sent[e];
+        if (add && device_read(device, spare, to, err) != STATUS_OK) return STATUS_FAILED;
+        for (int64_t e = 0; add && e < to.cols; e++) sums[e] += spare[e];
         device_write(device, to, sums);
     }
     return STATUS_OK;
 }
 
-enum status communicator_reduce(struct communicator *communicator, struct device *device,
-                                const struct sliced *list, size_t count, bool add, struct error *err) {
-    struct cursor cursor = {list, count, 0};
-    struct bucket bucket;
-    assert(communicator_size(communicator) > 1);
-    enum status status = make_room(communicator, err);
-    while (status == STATUS_OK && fill_bucket(communicator, &cursor, &bucket)) {
-        status = sum_bucket(communicator, device, &bucket, err);
-        if (status == STATUS_OK) status = keep_bucket(communicator, device, &bucket, add, err);
-    }
-    return status;
-}
-
-static enum status gather_bucket(struct communicator *c, struct device *device, const struct bucket *bucket,
-                                 struct error *err) {
+/* `own` [bucket]: this process's slices. */
+static enum status pack_slices(struct communicator *c, struct device *device, const struct bucket *bucket,
+                               char *own, struct error *err) {
     for (size_t i = 0; i < bucket->count; i++) {
         const struct piece *piece = &bucket->pieces[i];
-        struct tensor own = own_elements(c, piece);
-        if (own.cols > 0 && device_read(device, (char *)c->received + piece->offset, own, err) != STATUS_OK)
+        struct tensor elements = own_elements(c, piece);
+        if (elements.cols > 0 && device_read(device, own + piece->offset, elements, err) != STATUS_OK)
             return STATUS_FAILED;
     }
-    if (communicator_gather_bytes(c, "weights", c->sent, c->received, bucket->bytes, err) != STATUS_OK)
-        return STATUS_FAILED;
+    return STATUS_OK;
+}
+
+/* all [size, bucket]: the processes' slices, into the wholes. */
+static void keep_wholes(struct communicator *c, struct device *device, const struct bucket *bucket,
+                        const char *all) {
     for (int r = 0; r < c->size; r++)
         for (size_t i = 0; i < bucket->count; i++) {
             const struct piece *piece = &bucket->pieces[i];
             struct shard shard = piece_of(c, piece, r);
             if (shard.count > 0)
                 device_write(device, elements_of(piece->of->whole, shard.first, shard.count),
-                             (char *)c->sent + (size_t)r * bucket->bytes + piece->offset);
+                             all + (size_t)r * bucket->bytes + piece->offset);
         }
-    return STATUS_OK;
+}
+
+/* ---- At once ----------------------------------------------------------------------------------------- */
+
+enum status communicator_reduce(struct communicator *communicator, struct device *device,
+                                const struct sliced *list, size_t count, bool add, struct error *err) {
+    struct communicator *c = communicator;
+    struct cursor cursor = {list, count, 0};
+    struct bucket bucket;
+    assert(communicator_size(c) > 1);
+    enum status status = make_room(c, err);
+    while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
+        status = pack_wholes(c, device, &bucket, (char *)c->sent, err);
+        if (status == STATUS_OK) status = communicator_sum_bytes(c, c->received, c->sent, bucket.bytes, err);
+        if (status == STATUS_OK) status = keep_bucket(c, device, &bucket, c->received, c->sent, add, err);
+    }
+    return status;
 }
 
 enum status communicator_gather(struct communicator *communicator, struct device *device,
                                 const struct sliced *list, size_t count, struct error *err) {
+    struct communicator *c = communicator;
     struct cursor cursor = {list, count, 0};
     struct bucket bucket;
-    assert(communicator_size(communicator) > 1);
-    enum status status = make_room(communicator, err);
-    while (status == STATUS_OK && fill_bucket(communicator, &cursor, &bucket))
-        status = gather_bucket(communicator, device, &bucket, err);
+    assert(communicator_size(c) > 1);
+    enum status status = make_room(c, err);
+    while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
+        status = pack_slices(c, device, &bucket, (char *)c->received, err);
+        if (status == STATUS_OK)
+            status = communicator_gather_bytes(c, "weights", c->sent, c->received, bucket.bytes, err);
+        if (status == STATUS_OK) keep_wholes(c, device, &bucket, (const char *)c->sent);
+    }
+    return status;
+}
+
+/* ---- Beside what the process computes ---------------------------------------------------------------- */
+
+/* Bytes of each process in all buckets of a list, and how many buckets. */
+static size_t count_buckets(const struct communicator *c, const struct sliced *list, size_t count,
+                            size_t *buckets) {
+    struct cursor cursor = {list, count, 0};
+    struct bucket bucket;
+    size_t bytes = 0;
+    for (*buckets = 0; fill_bucket(c, &cursor, &bucket); ++*buckets) bytes += bucket.bytes;
+    return bytes;
+}
+
+/* Room for the exchange, and its list; it grows. */
+static enum status make_exchange(struct exchange *exchange, const struct sliced *list, size_t count,
+                                 struct error *err) {
+    struct communicator *c = exchange->communicator;
+    size_t buckets, bytes = count_buckets(c, list, count, &buckets), all = bytes * (size_t)c->size;
+    size_t capacity = exchange->capacity;
+    const char *what = "an exchange between processes";
+    if (memory_grow(&exchange->bucket_bytes, &exchange->bucket_capacity, buckets,
+                    sizeof *exchange->bucket_bytes, what, err) != STATUS_OK ||
+        memory_grow(&exchange->sent, &capacity, all, 1, what, err) != STATUS_OK ||
+        memory_grow(&exchange->received, &exchange->capacity, all, 1, what, err) != STATUS_OK)
+        return STATUS_FAILED;
+    exchange->list = list;
+    exchange->count = count;
+    exchange->buckets = 0;
+    return STATUS_OK;
+}
+
+enum status exchange_begin(struct exchange *exchange, struct device *device, enum exchange_kind kind,
+                           const struct sliced *list, size_t count, struct error *err) {
+    struct communicator *c = exchange->communicator;
+    struct cursor cursor = {list, count, 0};
+    struct bucket bucket;
+    assert(!exchange->list);
+    enum status status = make_exchange(exchange, list, count, err);
+    char *to = exchange->sent;
+    exchange->kind = kind;
+    while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
+        status = kind == EXCHANGE_REDUCE ? pack_wholes(c, device, &bucket, to, err)
+                                         : pack_slices(c, device, &bucket, to, err);
+        to += (size_t)c->size * bucket.bytes;
+        exchange->bucket_bytes[exchange->buckets++] = bucket.bytes;
+    }
+    if (status == STATUS_OK)
+        exchange_submit(exchange);
+    else
+        exchange->list = NULL;
+    return status;
+}
+
+enum status exchange_end(struct exchange *exchange, struct device *device, struct error *err) {
+    struct communicator *c = exchange->communicator;
+    struct cursor cursor = {exchange->list, exchange->count, 0};
+    struct bucket bucket;
+    if (!exchange->list) return STATUS_OK;
+    enum status status = exchange_wait(exchange, err);
+    char *from = exchange->received, *spare = exchange->sent;
+    while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
+        if (exchange->kind == EXCHANGE_REDUCE)
+            status =
+                keep_bucket(c, device, &bucket, (float *)(void *)from, (float *)(void *)spare, true, err);
+        else
+            keep_wholes(c, device, &bucket, from);
+        from += (size_t)c->size * bucket.bytes;
+    }
+    exchange->list = NULL;
     return status;
 }
 

@@ -117,6 +117,7 @@ struct train_config {
     bool freeze_multi_modal_projector; /* visual.merger */
     bool freeze_language_model;        /* all the rest; checks see to it that something is left to train */
     int64_t zero_stage;                /* 0 to 3 (train/optimizer.h); has no effect in one process */
+    bool overlap_exchanges;            /* exchanges go on beside the passes (train/exchange.h) */
     double process_patience;           /* seconds that processes wait for one that is busy */
 
     /* Data. */

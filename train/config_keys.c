@@ -75,6 +75,12 @@ static const struct config_key model_keys[] = {
      .help = "what the processes of mpirun share (ours): 0, nothing; 1, moments and f32 master weights; 2, "
              "gradients "
              "too; 3, weights too; no effect with one process; that of deepspeed when null"},
+    {.name = "overlap_comm",
+     .kind = CONFIG_BOOL,
+     .offset = CONFIG(overlap_exchanges),
+     .standard = "false",
+     .help = "in stages 2 and 3 exchange a layer's gradients, and the next one's weights, while others are "
+             "computed (ours; of DeepSpeed's file it is not read)"},
     {.name = "ddp_timeout",
      .kind = CONFIG_NUMBER,
      .offset = CONFIG(process_patience),

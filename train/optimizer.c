@@ -222,7 +222,7 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     if (!optimizer->parameters) goto err;
     bool in_rooms = optimizer->stage >= STAGE_OF_GRADIENTS && parts > OPTIMIZER_GRADIENT;
     assert(in_rooms || optimizer->stage < STAGE_OF_WEIGHTS);
-    if (in_rooms && !(optimizer->units = units_new(optimizer, freeze, err))) goto err;
+    if (in_rooms && !(optimizer->units = units_new(optimizer, freeze, sharing.overlaps, err))) goto err;
     optimizer->trained =
         memory_new(optimizer->parameter_count, sizeof *optimizer->trained, "trained parameters", err);
     if (!optimizer->trained) goto err;
@@ -282,7 +282,8 @@ void optimizer_close(struct optimizer *optimizer) {
 enum status optimizer_reduce(struct optimizer *optimizer, struct error *err) {
     struct communicator *processes = optimizer->processes;
     struct device *device = optimizer->model->device;
-    if (communicator_size(processes) == 1 || optimizer->units) return STATUS_OK; /* units have done it */
+    if (communicator_size(processes) == 1) return STATUS_OK;
+    if (optimizer->units) return units_settle(optimizer->units, err); /* they have begun it */
     for (size_t i = 0; i < optimizer->count; i++) {
         const struct trained_parameter *trained = &optimizer->trained[i];
         const struct parameter *p = trained->parameter;

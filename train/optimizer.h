@@ -59,6 +59,7 @@ struct optimizer_sharing {
     /* Of ZeRO: 0, each keeps everything; 1, each steps its own part; 2, it has no whole gradients either; 3,
      * nor a whole model. */
     int stage;
+    bool overlaps; /* from stage 2 on: exchanges go on beside the passes (train/exchange.h) */
 };
 
 struct units; /* train/units.h */

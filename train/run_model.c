@@ -58,7 +58,7 @@ enum dtype run_dtype(const struct train_config *config) {
 }
 
 struct optimizer_sharing run_sharing(const struct train_config *config) {
-    return (struct optimizer_sharing){config->processes, (int)config->zero_stage};
+    return (struct optimizer_sharing){config->processes, (int)config->zero_stage, config->overlap_exchanges};
 }
 
 enum status run_open_model(struct train_run *run, struct error *err) {

@@ -117,8 +117,10 @@ static enum status open_writers(struct train_run *run, const char *resumed, stru
 /* The processes must agree on what a step computes, and on how they share the state. */
 static enum status compare_settings(const struct train_run *run, struct error *err) {
     json_t *settings = json_copy(run->fingerprint);
-    bool made = settings && json_object_set_new(settings, "zero_stage",
-                                                json_integer((json_int_t)run->config->zero_stage)) == 0;
+    bool made =
+        settings &&
+        json_object_set_new(settings, "zero_stage", json_integer((json_int_t)run->config->zero_stage)) == 0 &&
+        json_object_set_new(settings, "overlap_comm", json_boolean(run->config->overlap_exchanges)) == 0;
     enum status status =
         run_agree(run, made ? STATUS_OK : error_set(err, "out of memory for the settings"), err);
     if (status == STATUS_OK)

@@ -27,7 +27,7 @@ static void mpi_close(struct transport *transport) {
 static enum status mpi_open(struct transport *transport, const struct launcher_place *place,
                             struct error *err) {
     int level;
-    enum status status = check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level), "start", err);
+    enum status status = check(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), "start", err);
     if (status != STATUS_OK) return status;
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &transport->rank);

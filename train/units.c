@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "tensor/ops.h"
+#include "train/exchange.h"
 
 enum { ALIGNMENT = 64 };
 
@@ -12,6 +13,8 @@ enum { ALIGNMENT = 64 };
 enum room { ROOM_WIDE, ROOM_EVEN, ROOM_ODD, ROOMS };
 
 struct unit {
+    enum model_unit kind;
+    enum room room;                     /* of its weights */
     struct sliced *weights, *gradients; /* what is exchanged */
     size_t weight_count, gradient_count;
 };
@@ -37,6 +40,9 @@ struct units {
         void *memory;
         const struct unit *holds; /* NULL: none */
     } weights[ROOMS], gradients[ROOMS];
+    struct exchange *gathering, *reduction; /* that go on beside the pass; NULL: nothing does */
+    const struct unit *ahead;               /* whose weights are being gathered; NULL: none */
+    const struct unit *last;                /* whose weights were used last in this pass; NULL: none */
     struct unit_watch weight_watch, gradient_watch;
     bool in_pass; /* has begun a pass that has not ended */
     bool over;    /* all have agreed to fail */
@@ -109,7 +115,17 @@ static enum status make_rooms(struct units *units, const struct room_sizes *size
     return STATUS_OK;
 }
 
-struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze, struct error *err) {
+/* What makes exchanges beside the passes. */
+static enum status make_exchanges(struct units *units, struct error *err) {
+    struct communicator *processes = units->optimizer->processes;
+    units->reduction = exchange_new(processes, err);
+    if (!units->reduction || !units->shares_weights) return units->reduction ? STATUS_OK : STATUS_FAILED;
+    units->gathering = exchange_new(processes, err);
+    return units->gathering ? STATUS_OK : STATUS_FAILED;
+}
+
+struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze, bool overlaps,
+                        struct error *err) {
     const struct model_config *config = &optimizer->model->config;
     struct room_sizes sizes = {0};
     struct units *units = memory_new(1, sizeof *units, "the units of the model", err);
@@ -130,6 +146,7 @@ struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze
     find_places(optimizer->model, optimizer->parameters, count, freeze, units->shares_weights, units->places,
                 &sizes);
     if (make_rooms(units, &sizes, err) != STATUS_OK) goto err;
+    if (overlaps && make_exchanges(units, err) != STATUS_OK) goto err;
     return units;
 err:
     units_free(units);
@@ -138,6 +155,8 @@ err:
 
 void units_free(struct units *units) {
     if (!units) return;
+    exchange_free(units->gathering);
+    exchange_free(units->reduction);
     for (int r = 0; r < ROOMS; r++) {
         device_release(units->optimizer->model->device, units->gradients[r].memory);
         device_release(units->optimizer->model->device, units->weights[r].memory);
@@ -169,18 +188,55 @@ struct unit_tensors units_tensors(const struct units *units, size_t index) {
 
 /* ---- Exchanges --------------------------------------------------------------------------------------- */
 
+/* The unit that a pass comes to after this one, of those that have weights to gather: it goes on in the
+ * direction it came from. NULL: none, or one that needs no weights on the way back. */
+static const struct unit *unit_after(const struct units *units, const struct unit *unit) {
+    const int64_t step = units->last && unit < units->last ? -1 : 1, count = units->first[UNIT_KINDS];
+    int64_t at = unit - units->units + step;
+    while (at >= 0 && at < count && units->units[at].weight_count == 0) at += step;
+    if (at < 0 || at >= count) return NULL;
+    const struct unit *next = &units->units[at];
+    bool only_forward = next->kind == UNIT_EMBEDDING || next->kind == UNIT_PATCH_EMBED;
+    return step < 0 && only_forward ? NULL : next;
+}
+
+static void drop_ahead(struct units *units) {
+    if (units->ahead) exchange_drop(units->gathering);
+    units->ahead = units->last = NULL;
+}
+
+/* Begins to gather the next unit's weights. */
+static enum status gather_ahead(struct units *units, const struct unit *unit, struct error *err) {
+    if (!units->gathering || unit == units->last) return STATUS_OK;
+    const struct unit *next = unit_after(units, unit);
+    if (units->ahead) drop_ahead(units);
+    units->last = unit;
+    if (!next || units->weights[next->room].holds == next) return STATUS_OK;
+    units->ahead = next;
+    return exchange_begin(units->gathering, units->optimizer->model->device, EXCHANGE_GATHER, next->weights,
+                          next->weight_count, err);
+}
+
 /* A unit's weights are going to be used. */
 static void enter_weights(void *context, enum model_unit kind, int64_t number) {
     struct units *units = context;
     struct device *device = units->optimizer->model->device;
     const struct unit *unit = unit_of(units, kind, number);
-    const struct unit **holds = &units->weights[room_of(kind, number, true)].holds;
     struct error err;
-    if (unit->weight_count == 0 || *holds == unit || device->failed) return;
-    *holds = unit;
-    if (communicator_gather(units->optimizer->processes, device, unit->weights, unit->weight_count, &err) !=
-        STATUS_OK)
-        device_fail(device, "%s", err.message);
+    enum status status = STATUS_OK;
+    if (unit->weight_count == 0 || device->failed) return;
+    if (units->weights[unit->room].holds != unit) {
+        units->weights[unit->room].holds = unit;
+        if (units->ahead == unit) {
+            status = exchange_end(units->gathering, device, &err);
+            units->ahead = NULL;
+        } else {
+            status = communicator_gather(units->optimizer->processes, device, unit->weights,
+                                         unit->weight_count, &err);
+        }
+    }
+    if (status == STATUS_OK) status = gather_ahead(units, unit, &err);
+    if (status != STATUS_OK) device_fail(device, "%s", err.message);
 }
 
 /* A unit's gradients are complete, as far as this pass goes. */
@@ -190,10 +246,19 @@ static void leave_gradients(void *context, enum model_unit kind, int64_t number)
     const struct unit *unit = unit_of(units, kind, number);
     struct error err;
     if (unit->gradient_count == 0 || device->failed) return;
-    if (communicator_reduce(units->optimizer->processes, device, unit->gradients, unit->gradient_count, true,
-                            &err) != STATUS_OK)
-        device_fail(device, "%s", err.message);
+    enum status status = units_settle(units, &err);
+    if (status == STATUS_OK)
+        status = units->reduction ? exchange_begin(units->reduction, device, EXCHANGE_REDUCE, unit->gradients,
+                                                   unit->gradient_count, &err)
+                                  : communicator_reduce(units->optimizer->processes, device, unit->gradients,
+                                                        unit->gradient_count, true, &err);
+    if (status != STATUS_OK) device_fail(device, "%s", err.message);
     for (size_t i = 0; i < unit->gradient_count; i++) clear(device, unit->gradients[i].whole);
+}
+
+enum status units_settle(struct units *units, struct error *err) {
+    return units->reduction ? exchange_end(units->reduction, units->optimizer->model->device, err)
+                            : STATUS_OK;
 }
 
 /* What a unit exchanges of one parameter; the list grows. */
@@ -214,6 +279,8 @@ static void fill_unit(struct units *units, enum model_unit kind, int64_t number,
     const struct optimizer *optimizer = units->optimizer;
     struct unit *unit = unit_of(units, kind, number);
     bool tied = optimizer->model->config.tied_embeddings;
+    unit->kind = kind;
+    unit->room = room_of(kind, number, true);
     unit->weights = *free_room;
     for (size_t i = 0; units->shares_weights && i < optimizer->count; i++) {
         const struct parameter *p = optimizer->trained[i].parameter;
@@ -244,10 +311,12 @@ void units_watch(struct units *units) {
 }
 
 void units_gather(struct units *units, bool gathers) {
+    drop_ahead(units);
     units->optimizer->model->watch = gathers ? &units->weight_watch : NULL;
 }
 
 void units_forget(struct units *units) {
+    drop_ahead(units);
     for (int r = 0; r < ROOMS; r++) units->weights[r].holds = NULL;
 }
 
@@ -276,6 +345,7 @@ enum status units_begin(struct units *units, struct units_pass own, struct units
                         struct error *err) {
     *all = own;
     if (!meets(units, own.backward)) return STATUS_OK;
+    units->last = NULL;
     double words[WORDS] = {[WORD_BEGINS] = 1, [WORD_SEES] = own.sees};
     enum status status = tell(units, words, STATUS_OK, err);
     all->sees = words[WORD_SEES] > 0;
@@ -329,6 +399,7 @@ enum status units_finish(struct units *units, struct communicator *processes, bo
                          enum status status, struct error *err) {
     if (!meets(units, backward)) return communicator_agree(processes, status, err);
     while (!units->in_pass && !units->over) {
+        units->last = NULL;
         double words[WORDS] = {0};
         enum status told = tell(units, words, status, err);
         if (told != STATUS_OK || words[WORD_BEGINS] == 0) return told;

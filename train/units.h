@@ -16,9 +16,12 @@
 
 #include "train/optimizer.h"
 
-/* Makes the rooms for what is trained of the optimizer's model, which is being opened. NULL with err set on
+/* Makes the rooms for what is trained of the optimizer's model, which is being opened. With `overlaps`
+ * exchanges go on beside the passes (train/exchange.h): of the gradients that the pass has just left, and of
+ * the weights that it comes to next. NULL with err set on
  * failure; units_free, with the device still open. */
-struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze, struct error *err);
+struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze, bool overlaps,
+                        struct error *err);
 void units_free(struct units *units);
 
 /* Bytes of the rooms for what is trained of the model, whose parameters these are; none below stage 2. */
@@ -34,6 +37,9 @@ struct unit_tensors units_tensors(const struct units *units, size_t index);
 
 /* Watches the passes from now on: all parameters have their tensors. */
 void units_watch(struct units *units);
+
+/* Ends the sums that are being made beside the passes: now every shard has its own. */
+enum status units_settle(struct units *units, struct error *err);
 
 /* Whether passes gather weights, in stage 3: not while the model has whole ones. */
 void units_gather(struct units *units, bool gathers);

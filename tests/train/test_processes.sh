@@ -66,6 +66,16 @@ for stage in 1 2 3; do run 2 "$scratch/bf16-$stage" "${bf16[@]}" zero_stage=$sta
 cmp "$scratch/bf16-2/model.safetensors" "$scratch/bf16-3/model.safetensors" || fail "stages 2 and 3 differ in bf16"
 cmp "$scratch/bf16-1/model.safetensors" "$scratch/bf16-2/model.safetensors" || fail "stages 1 and 2 differ in bf16"
 
+# Exchanges beside the passes change no bit.
+for stage in 2 3; do
+  run 4 "$scratch/beside" gradient_accumulation_steps=3 zero_stage=$stage overlap_comm=true
+  cmp "$scratch/four-$stage/model.safetensors" "$scratch/beside/model.safetensors" || fail "overlap_comm changes bits"
+  rm -r "$scratch/beside"
+  run 2 "$scratch/beside" "${bf16[@]}" zero_stage=$stage overlap_comm=true
+  cmp "$scratch/bf16-$stage/model.safetensors" "$scratch/beside/model.safetensors" || fail "overlap_comm changes bits in bf16"
+  rm -r "$scratch/beside"
+done
+
 # Processes, accumulation and stage may change between a checkpoint and going on from it, as long as a step is the same.
 go_on() { # FROM PROCESSES [key=value ...]
   local from=$1 processes=$2

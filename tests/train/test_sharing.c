@@ -39,9 +39,9 @@ struct fixture {
     struct optimizer optimizer;
 };
 
-static void open_all(struct fixture *f, const char *name, enum dtype compute, int stage) {
+static void open_all(struct fixture *f, const char *name, enum dtype compute, int stage, bool overlaps) {
     const struct freeze freeze = {0};
-    const struct optimizer_sharing sharing = {all, stage};
+    const struct optimizer_sharing sharing = {all, stage, overlaps};
     assert_int_equal(device_open("cpu", &f->device, &err), STATUS_OK);
     if (optimizer_open_model(name, &f->device, compute, &freeze, &f->model, &err) != STATUS_OK ||
         optimizer_open(&f->optimizer, &f->model, &freeze, sharing, &err) != STATUS_OK)
@@ -116,11 +116,11 @@ static void test_steps(void **state) {
     (void)state;
     static const char *const models[] = {"tests/golden/model/tied", "tests/golden/model/untied"};
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16};
-    for (int test = 0; test < 12; test++) {
+    for (int test = 0; test < 20; test++) { /* the last 8 again, with exchanges beside the passes */
         struct fixture whole, shared;
-        int stage = 1 + test / 4;
-        open_all(&whole, models[test / 2 % 2], types[test % 2], 0);
-        open_all(&shared, models[test / 2 % 2], types[test % 2], stage);
+        int stage = test < 12 ? 1 + test / 4 : test / 4 - 1;
+        open_all(&whole, models[test / 2 % 2], types[test % 2], 0, false);
+        open_all(&shared, models[test / 2 % 2], types[test % 2], stage, test >= 12);
         assert_int_equal(shared.optimizer.stage, size > 1 ? stage : 0);
         assert_same_model(&whole, &shared);
         assert_true(shared.optimizer.elements == whole.optimizer.elements);
@@ -139,7 +139,7 @@ static void test_steps(void **state) {
 static void test_shares(void **state) {
     (void)state;
     struct fixture f;
-    open_all(&f, "tests/golden/model/untied", DTYPE_BF16, 3);
+    open_all(&f, "tests/golden/model/untied", DTYPE_BF16, 3, false);
     double kept = 0, norm;
     for (size_t p = 0; p < f.optimizer.count; p++) {
         const struct trained_parameter *trained = &f.optimizer.trained[p];
@@ -163,9 +163,9 @@ static void test_bytes(void **state) {
     const struct freeze freeze = {0};
     for (int stage = 0; stage <= 3 && rank == 0; stage++) {
         struct fixture f;
-        open_all(&f, "tests/golden/model/tied", DTYPE_BF16, stage);
+        open_all(&f, "tests/golden/model/tied", DTYPE_BF16, stage, false);
         const struct optimizer *o = &f.optimizer;
-        const struct optimizer_sharing sharing = {all, stage};
+        const struct optimizer_sharing sharing = {all, stage, false};
         int64_t bytes = units_bytes(&f.model, o->parameters, o->parameter_count, &freeze, o->stage);
         for (size_t p = 0; p < o->count; p++) {
             const struct trained_parameter *trained = &o->trained[p];
@@ -189,7 +189,7 @@ static void test_not_a_number(void **state) {
     for (int stage = 0; stage <= 3; stage++) {
         struct fixture f;
         double norm;
-        open_all(&f, "tests/golden/model/tied", DTYPE_F32, stage);
+        open_all(&f, "tests/golden/model/tied", DTYPE_F32, stage, true);
         write_gradients(&f, 0, rank == size - 1);
         assert_int_equal(optimizer_reduce(&f.optimizer, &err), STATUS_OK);
         assert_int_equal(optimizer_norm(&f.optimizer, 1, &norm, &err), STATUS_OK);
@@ -256,13 +256,13 @@ static void assert_near(struct fixture *a, struct fixture *b, struct tensor x, s
 static void test_uneven_passes(void **state) {
     (void)state;
     static const char *const shapes[] = {"tied", "untied"};
-    for (int test = 0; test < 4; test++) {
+    for (int test = 0; test < 8; test++) {
         const char *shape = shapes[test % 2];
         char folder[64];
         snprintf(folder, sizeof folder, "tests/golden/model/%s", shape);
         struct fixture whole, shared, *both[] = {&whole, &shared};
-        open_all(&whole, folder, DTYPE_F32, 0);
-        open_all(&shared, folder, DTYPE_F32, 2 + test / 2);
+        open_all(&whole, folder, DTYPE_F32, 0, false);
+        open_all(&shared, folder, DTYPE_F32, 2 + test / 2 % 2, test >= 4);
         double sums[2] = {0};
         for (int f = 0; f < 2; f++) {
             struct units *units = both[f]->optimizer.units;
@@ -290,7 +290,7 @@ static void test_uneven_passes(void **state) {
 static void test_failure(void **state) {
     (void)state;
     struct fixture f;
-    open_all(&f, "tests/golden/model/tied", DTYPE_F32, 3);
+    open_all(&f, "tests/golden/model/tied", DTYPE_F32, 3, true);
     bool fails = rank == size - 1, trains = rank == 0 && size > 1;
     struct error cause;
     enum status status = fails ? error_set(&cause, "the disk is full") : STATUS_OK;
