@@ -49,8 +49,8 @@ struct pass_settings {
 };
 
 /* The activation_bytes that is given, or when none is (below 0) a twelfth of what trained parameters take
- * with moments and gradients: keeping activations saves up to a fifth of a step, and costs little beside
- * these. */
+ * with moments and gradients, were they not shared by processes: keeping activations saves up to a fifth of a
+ * step, and costs little beside these, or beside what sharing them saves. */
 int64_t pass_activation_bytes(int64_t given, int64_t trained_bytes);
 
 /* NULL with err set when out of memory; the settings are copied. */

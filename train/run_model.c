@@ -78,7 +78,9 @@ enum status run_open_model(struct train_run *run, struct error *err) {
         .cache = run->cache,
         .units = run->optimizer.units,
         .recompute = config->gradient_checkpointing,
-        .activation_bytes = pass_activation_bytes(config->activation_memory, run->optimizer.bytes),
+        .activation_bytes = pass_activation_bytes(
+            config->activation_memory,
+            optimizer_bytes(&run->model, run->optimizer.parameters, run->optimizer.parameter_count, &freeze)),
     };
     run->tensors.optimizer = &run->optimizer;
     run->runner = pass_runner_new(&settings, err);

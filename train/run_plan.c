@@ -46,6 +46,7 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
     struct parameter *parameters = parameters_list(&run->model.config, &count, err);
     if (!parameters) return STATUS_FAILED;
     count_parameters(plan, parameters, count, &freeze);
+    plan->whole_bytes = (double)optimizer_bytes(&run->model, parameters, count, &freeze);
     plan->trained_bytes =
         (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, run_sharing(run->config));
     if (run->config->stage == TRAIN_STAGE_GRPO || run->benchmark)
@@ -83,7 +84,7 @@ double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t
     if (config->gradient_checkpointing)
         depth = language_tape_depth(
             model, tokens, wanted, 0,
-            (size_t)pass_activation_bytes(config->activation_memory, (int64_t)plan->trained_bytes));
+            (size_t)pass_activation_bytes(config->activation_memory, (int64_t)plan->whole_bytes));
     return (double)language_tape_bytes(model, tokens, wanted, depth);
 }
 

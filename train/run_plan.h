@@ -10,6 +10,7 @@ struct run_plan {
     double gathered_bytes;   /* of whole weights while it generates (optimizer_gathered_bytes) */
     double frozen_bytes;     /* of their weights, mapped from the checkpoint */
     double trained_bytes;    /* of weights, moments and gradients (optimizer_bytes) */
+    double whole_bytes;      /* the same, were they not shared by processes */
     double total;            /* bytes printed so far */
 };
 
