@@ -98,8 +98,10 @@ template <int COLUMNS> static __global__ void join_kernel(struct forward_argumen
     int head = (int)blockIdx.y, row = (int)blockIdx.z, lane = (int)threadIdx.x;
     if (row >= join.rows) return;
     float maximum = -INFINITY, sum = 0, value[COLUMNS] = {0};
-    for (int64_t chunk = 0; chunk < join.chunks; chunk++) {
-        int64_t place = (join.partial + chunk * join.rows + row) * gridDim.y + head;
+    for (int64_t chunk = -join.prefix.chunks; chunk < join.own.chunks; chunk++) {
+        int64_t place = chunk < 0 ? join.prefix.first + (chunk + join.prefix.chunks) * join.prefix.step
+                                  : join.own.first + chunk * join.own.step;
+        place = (place + row) * gridDim.y + head;
         const float *from = a.partial + place * (a.head_dim + 2);
         float next = fmaxf(maximum, from[0]), shift = next == -INFINITY ? 0 : next;
         float decay = exp2f(maximum - shift), factor = exp2f(from[0] - shift);

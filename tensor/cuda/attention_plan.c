@@ -57,20 +57,74 @@ static enum status join_add(struct attention_tables *t, struct attention_join jo
     return status;
 }
 
-/* The items of one decoding segment, and their join. */
-static enum status split_add(struct attention_tables *t, const struct attention_view *view, int64_t keys,
-                             struct error *err) {
-    struct attention_join join = {*view, view->rows, t->partial_rows, 0};
+/* The items of all rows of a view with its keys [begin, end). */
+static enum status chunks_add(struct attention_tables *t, const struct attention_view *view, int64_t begin,
+                              int64_t end, struct attention_partial *partial, struct error *err) {
+    *partial = (struct attention_partial){.first = t->partial_rows, .step = view->rows};
     enum status status = STATUS_OK;
-    for (int64_t begin = 0; begin < keys && status == STATUS_OK; begin += ATTENTION_SPLIT) {
+    for (; begin < end && status == STATUS_OK; begin += ATTENTION_SPLIT) {
         struct attention_item item = {.view = *view, .rows = view->rows, .begin = begin};
-        item.end = least(begin + ATTENTION_SPLIT, keys);
+        item.end = least(begin + ATTENTION_SPLIT, end);
         item.partial = t->partial_rows;
         t->partial_rows += view->rows;
-        join.chunks++;
+        partial->chunks++;
         status = item_add(t, item, err);
     }
-    return status == STATUS_OK ? join_add(t, join, err) : status;
+    return status;
+}
+
+/* Whether the segment is split: its rows are one item and its keys are many. */
+static bool is_split(const struct attention_view *view, int rows, int group) {
+    return view->rows && view->rows <= rows && visible_to(view, view->rows - 1, group) > ATTENTION_SPLIT;
+}
+
+/* How many segments from `first` on share the items of their prefix: they are split, their queries follow one
+ * another, and their rows are one item. */
+static int64_t stack_count(struct attention_segments segments, int64_t first, int rows, int group) {
+    const struct attention_segment *head = &segments.host[first];
+    int64_t count = 1, queries = head->queries;
+    for (; first + count < segments.count; count++) {
+        const struct attention_segment *s = &segments.host[first + count];
+        struct attention_view view = view_of(s, group);
+        if (!head->prefix_keys || s->prefix != head->prefix || s->prefix_keys != head->prefix_keys ||
+            s->query != head->query + queries || (queries + s->queries) * group > rows ||
+            !is_split(&view, rows, group))
+            break;
+        queries += s->queries;
+    }
+    return count;
+}
+
+/* The items and joins of `count` segments that share the items of their prefix. */
+static enum status stack_add(struct attention_tables *t, const struct attention_segment *segments,
+                             int64_t count, int group, struct error *err) {
+    struct attention_view all = view_of(&segments[0], group);
+    all.causal = 0, all.visible = all.prefix_keys;
+    for (int64_t i = 1; i < count; i++) all.rows += segments[i].queries * group;
+    struct attention_partial prefix;
+    enum status status = chunks_add(t, &all, 0, all.prefix_keys, &prefix, err);
+    for (int64_t i = 0; i < count && status == STATUS_OK; i++) {
+        struct attention_join join = {.view = view_of(&segments[i], group), .prefix = prefix};
+        join.rows = join.view.rows;
+        prefix.first += join.rows;
+        int64_t keys = visible_to(&join.view, join.rows - 1, group);
+        status = chunks_add(t, &join.view, all.prefix_keys, keys, &join.own, err);
+        if (status == STATUS_OK) status = join_add(t, join, err);
+    }
+    return status;
+}
+
+/* The items of a segment that is not split. */
+static enum status rows_add(struct attention_tables *t, const struct attention_view *view, int group,
+                            int rows, struct error *err) {
+    enum status status = STATUS_OK;
+    for (int64_t first = 0; first < view->rows && status == STATUS_OK; first += rows) {
+        struct attention_item item = {.view = *view, .first = first, .partial = -1};
+        item.rows = least(rows, view->rows - first);
+        item.end = visible_to(view, first + item.rows - 1, group);
+        status = item_add(t, item, err);
+    }
+    return status;
 }
 
 enum status attention_plan_queries(struct attention_tables *t, struct attention_segments segments, int group,
@@ -78,18 +132,14 @@ enum status attention_plan_queries(struct attention_tables *t, struct attention_
     t->item_count = t->join_count = 0;
     t->partial_rows = 0;
     enum status status = STATUS_OK;
-    for (int64_t i = 0; i < segments.count && status == STATUS_OK; i++) {
+    for (int64_t i = 0, count; i < segments.count && status == STATUS_OK; i += count) {
         struct attention_view view = view_of(&segments.host[i], group);
-        int64_t keys = view.rows ? visible_to(&view, view.rows - 1, group) : 0;
-        if (split && view.rows && view.rows <= rows && keys > ATTENTION_SPLIT) {
-            status = split_add(t, &view, keys, err);
-            continue;
-        }
-        for (int64_t first = 0; first < view.rows && status == STATUS_OK; first += rows) {
-            struct attention_item item = {.view = view, .first = first, .partial = -1};
-            item.rows = least(rows, view.rows - first);
-            item.end = visible_to(&view, first + item.rows - 1, group);
-            status = item_add(t, item, err);
+        count = 1;
+        if (split && is_split(&view, rows, group)) {
+            count = stack_count(segments, i, rows, group);
+            status = stack_add(t, &segments.host[i], count, group, err);
+        } else {
+            status = rows_add(t, &view, group, rows, err);
         }
     }
     return status;

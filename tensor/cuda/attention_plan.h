@@ -1,5 +1,5 @@
-/* How attention over a segment table is divided among the blocks of a GPU. Everything is decided by a segment
- * alone, so that a row's bits do not depend on the segments beside it.
+/* How attention over a segment table is divided among the blocks of a GPU. Where the keys of a row are cut is
+ * decided by its segment alone, so that a row's bits do not depend on the segments beside it.
  *
  * A row of a segment is one query head of one query that share a key head: row i is head i % group of query
  * i / group. The keys of a segment are counted through: first those of its prefix, then its own; a query sees
@@ -31,10 +31,16 @@ struct attention_item {
     int64_t partial; /* the place of the partial results in units of rows, or -1: this is all of its keys */
 };
 
-/* Partial results to be joined, in order: `chunks` of `rows` rows each. */
+/* Partial results of some rows: those of row r and chunk c of the keys are at `first` + c * `step` + r. */
+struct attention_partial {
+    int64_t first, step, chunks;
+};
+
+/* The rows of a segment whose partial results are to be joined, in this order. */
 struct attention_join {
     struct attention_view view;
-    int64_t rows, partial, chunks;
+    int64_t rows;
+    struct attention_partial prefix, own;
 };
 
 /* Rows [key, key + keys) of k and v in one segment: key i is the segment's key offset + i. */
@@ -63,7 +69,9 @@ enum status attention_tables_new(struct attention_tables **tables, struct error 
 void attention_tables_free(struct attention_tables *tables);
 
 /* Items of up to `rows` rows, for `group` query heads a key head. With `split`, items of decoding segments
- * have at most ATTENTION_SPLIT keys each, and joins; without, every item has all keys of its rows. */
+ * have at most ATTENTION_SPLIT keys each, of the prefix or of the segment's own, and joins; neighbouring
+ * segments of one prefix have the items of the prefix in common, so that its keys are read once for all
+ * completions of a prompt. Without, every item has all keys of its rows. */
 enum status attention_plan_queries(struct attention_tables *tables, struct attention_segments segments,
                                    int group, int rows, bool split, struct error *err);
 

@@ -383,6 +383,28 @@ static void decoding_alone_and_together_is_the_same(void **state) {
     bench_close(&bench);
 }
 
+/* Neighbours that share the reading of a prefix, and those that seem to: a gap, another prefix or none, too
+ * many rows, too few keys. */
+static void decoding_on_several_prefixes(void **state) {
+    (void)state;
+    static const struct attention_segment segments[] = {
+        {0, 1, 5, 600, 700, 3, true},    {1, 2, 5, 600, 720, 40, true}, {3, 1, 5, 600, 760, 0, false},
+        {5, 1, 5, 600, 770, 600, true},  {6, 1, 5, 601, 0, 0, false},   {7, 1, 0, 0, 0, 1370, false},
+        {8, 1, 0, 0, 0, 700, true},      {9, 5, 5, 600, 700, 9, true},  {14, 3, 5, 600, 710, 8, false},
+        {17, 9, 5, 600, 700, 10, false}, {26, 1, 5, 90, 700, 9, true},  {27, 0, 5, 600, 700, 9, false},
+        {27, 1, 5, 600, 701, 9, false},
+    };
+    for (int kind = 0; kind < 2; kind++) {
+        struct problem p = {.heads = 14, .kv_heads = 2, .head_dim = 80, .queries = 28, .keys = 1400};
+        p.dtype = kind ? DTYPE_BF16 : DTYPE_F32;
+        p.count = sizeof segments / sizeof segments[0];
+        memcpy(p.segments, segments, sizeof segments);
+        fill(&p);
+        check_everywhere(&p);
+        problem_free(&p);
+    }
+}
+
 static void threads_change_nothing(void **state) {
     (void)state;
     if (!on_own_device()) skip();
@@ -505,6 +527,7 @@ int main(void) {
         cmocka_unit_test(long_segments),
         cmocka_unit_test(widths),
         cmocka_unit_test(decoding_alone_and_together_is_the_same),
+        cmocka_unit_test(decoding_on_several_prefixes),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(extreme_values),
         cmocka_unit_test(without_memory_the_device_fails),
