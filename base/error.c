@@ -13,6 +13,7 @@ static void keep_one_line(char *message) {
 static void set_message(struct error *err, const char *format, va_list arguments) {
     vsnprintf(err->message, sizeof err->message, format, arguments);
     keep_one_line(err->message);
+    err->no_memory = false;
 }
 
 enum status error_set(struct error *err, const char *format, ...) {
@@ -29,6 +30,15 @@ enum status error_usage(struct error *err, const char *format, ...) {
     set_message(err, format, arguments);
     va_end(arguments);
     return STATUS_USAGE;
+}
+
+enum status error_no_memory(struct error *err, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    set_message(err, format, arguments);
+    va_end(arguments);
+    err->no_memory = true;
+    return STATUS_FAILED;
 }
 
 void error_prefix(struct error *err, const char *format, ...) {

@@ -7,7 +7,7 @@ void *memory_new(size_t count, size_t size, const char *what, struct error *err)
     size_t bytes;
     void *memory = NULL;
     if (!__builtin_mul_overflow(count, size, &bytes)) memory = calloc(bytes ? bytes : 1, 1);
-    if (!memory) error_set(err, "out of memory for %s (%zu x %zu bytes)", what, count, size);
+    if (!memory) error_no_memory(err, "out of memory for %s (%zu x %zu bytes)", what, count, size);
     return memory;
 }
 
@@ -23,7 +23,7 @@ enum status memory_grow(void *array, size_t *capacity, size_t needed, size_t siz
     void *grown = NULL;
     memcpy(&old, array, sizeof old); /* array is the address of a pointer of any object type */
     if (!__builtin_mul_overflow(wanted, size, &bytes)) grown = realloc(old, bytes);
-    if (!grown) return error_set(err, "out of memory for %s (%zu x %zu bytes)", what, wanted, size);
+    if (!grown) return error_no_memory(err, "out of memory for %s (%zu x %zu bytes)", what, wanted, size);
     memcpy(array, &grown, sizeof grown);
     *capacity = wanted;
     return STATUS_OK;

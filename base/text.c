@@ -43,7 +43,7 @@ void text_format(struct text *text, const char *format, ...) {
 }
 
 enum status text_check(const struct text *text, const char *what, struct error *err) {
-    return text->failed ? error_set(err, "out of memory for %s", what) : STATUS_OK;
+    return text->failed ? error_no_memory(err, "out of memory for %s", what) : STATUS_OK;
 }
 
 char *text_take(struct text *text, const char *what, struct error *err) {

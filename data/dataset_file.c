@@ -68,6 +68,10 @@ static enum status read_row(struct walk *walk, struct error *err) {
         row_free(&row);
         return STATUS_OK;
     }
+    if (reason.no_memory) {
+        *err = reason;
+        return STATUS_FAILED;
+    }
     line->problem = memory_text(reason.message, strlen(reason.message), walk->path, err);
     return line->problem ? STATUS_OK : STATUS_FAILED;
 }
@@ -116,6 +120,6 @@ json_t *dataset_file_parse(const struct dataset_file *file, size_t line, struct 
     json_error_t cause;
     json_t *json =
         json_loadb(file->text + file->lines[line].start, file->lines[line].length, JSON_FLAGS, &cause);
-    if (!json) error_set(err, "out of memory for a row: %s", cause.text);
+    if (!json) error_no_memory(err, "out of memory for a row: %s", cause.text);
     return json;
 }

@@ -81,7 +81,7 @@ enum status ffmpeg_decoder(const char *path, const AVStream *stream, int threads
     if (!codec)
         return error_set(err, "%s: no decoder for %s", path, avcodec_get_name(stream->codecpar->codec_id));
     AVCodecContext *opened = avcodec_alloc_context3(codec);
-    if (!opened) return error_set(err, "%s: out of memory for a decoder", path);
+    if (!opened) return error_no_memory(err, "%s: out of memory for a decoder", path);
     opened->max_pixels = SIZE_MAX_AREA;
     opened->thread_count = threads;
     opened->pkt_timebase = stream->time_base;

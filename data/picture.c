@@ -15,7 +15,7 @@ enum status picture_new(struct size size, int channels, struct picture *picture,
     size_t stride = round_up(round_up((size_t)size.width, BLOCK) * (size_t)channels, ALIGNMENT);
     size_t bytes = stride * (size_t)size.height + ALIGNMENT;
     uint8_t *pixels = aligned_alloc(ALIGNMENT, bytes);
-    if (!pixels) return error_set(err, "out of memory for a picture (%zu bytes)", bytes);
+    if (!pixels) return error_no_memory(err, "out of memory for a picture (%zu bytes)", bytes);
     *picture = (struct picture){.size = size, .channels = channels, .stride = stride, .pixels = pixels};
     return STATUS_OK;
 }

@@ -62,7 +62,7 @@ static int read_packet(const struct video_file *file, AVPacket *packet) {
 
 static enum status list_packets(struct video_file *file, struct error *err) {
     AVPacket *packet = av_packet_alloc();
-    if (!packet) return error_set(err, "%s: out of memory", file->path);
+    if (!packet) return error_no_memory(err, "%s: out of memory", file->path);
     enum status status = STATUS_OK;
     int code = read_packet(file, packet);
     while (!status && code >= 0) {
@@ -358,7 +358,7 @@ static enum status decode_file(void *state, const int64_t *indices, int64_t coun
                            .sink = sink,
                            .context = context};
     enum status status = STATUS_OK;
-    if (!run.packet || !run.frame) status = error_set(err, "%s: out of memory", file->path);
+    if (!run.packet || !run.frame) status = error_no_memory(err, "%s: out of memory", file->path);
     if (!status && count > 0)
         status = ffmpeg_decoder(file->path, file->stream, file->options.threads, &run.decoder, err);
     if (!status && count > 0) status = run_decoder(&run, frames, err);

@@ -34,6 +34,10 @@ enum status grpo_take_prompt(struct grpo *grpo, const struct problem_set *set, s
     struct error reason;
     group->prompt = prompt_stream_next(stream, &reason);
     if (group->prompt) return STATUS_OK;
+    if (reason.no_memory) {
+        *err = reason;
+        return STATUS_FAILED;
+    }
     enum status status = skip(grpo, set, group->row, &reason, err);
     grpo_group_clear(group);
     return status;

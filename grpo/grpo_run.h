@@ -81,8 +81,8 @@ enum status grpo_load(void *context, const json_t *saved, struct error *err);
 
 /* ---- grpo_draw.c: completions and rewards ------------------------------------------------------------ */
 
-/* Takes the group's prompt from a stream. One that cannot be had is listed as skipped, and the group has no
- * row then. */
+/* Takes the group's prompt from a stream. One that cannot be had, unless it is for lack of memory, is listed
+ * as skipped, and the group has no row then. */
 enum status grpo_take_prompt(struct grpo *grpo, const struct problem_set *set, struct prompt_stream *stream,
                              struct grpo_group *group, struct error *err);
 

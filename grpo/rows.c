@@ -131,6 +131,10 @@ static enum status take_line(struct grpo_rows *rows, size_t line, struct error *
     json_t *json = dataset_file_parse(&rows->file, line, err);
     if (!json) return STATUS_FAILED;
     if (read_row(json, (int64_t)line + 1, &row, &reason) != STATUS_OK) {
+        if (reason.no_memory) {
+            *err = reason;
+            return STATUS_FAILED;
+        }
         char **problem = &rows->file.lines[line].problem;
         *problem = memory_text(reason.message, strlen(reason.message), "a reason", err);
         rows->skips[rows->skip_count++] = (struct grpo_skip){.number = (int64_t)line + 1, .reason = *problem};

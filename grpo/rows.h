@@ -38,7 +38,7 @@ struct grpo_rows;
 
 /* Reads and checks the file; media_folder (media_dir) is what paths are relative to, NULL: the file's own
  * folder. "PATH: line L, byte B: CAUSE" where it is no JSON. Rows that cannot be trained are no error, even
- * when all are so. */
+ * when all are so; that memory is short is one. */
 enum status grpo_rows_open(const char *path, const char *media_folder, struct grpo_rows **rows,
                            struct error *err);
 void grpo_rows_close(struct grpo_rows *rows);

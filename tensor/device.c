@@ -118,10 +118,10 @@ void device_fail(struct device *device, const char *format, ...) {
 static void tell_no_memory(const struct device *device, const char *what, size_t bytes, struct error *err) {
     struct device_info info = device_describe(device);
     if (info.own_memory)
-        error_set(err, "out of memory for %s (%zu bytes; the GPU has %zu free)", what, bytes,
-                  info.free_memory);
+        error_no_memory(err, "out of memory for %s (%zu bytes; the GPU has %zu free)", what, bytes,
+                        info.free_memory);
     else
-        error_set(err, "out of memory for %s (%zu bytes)", what, bytes);
+        error_no_memory(err, "out of memory for %s (%zu bytes)", what, bytes);
 }
 
 void *device_allocate(struct device *device, size_t bytes, const char *what, struct error *err) {

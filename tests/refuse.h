@@ -15,7 +15,7 @@ static int allocations_left = -1;
 static bool refuse(const char *what, struct error *err) {
     if (allocations_left < 0 || allocations_left-- > 0) return false;
     allocations_left = 0;
-    error_set(err, "out of memory for %s", what);
+    error_no_memory(err, "out of memory for %s", what);
     return true;
 }
 

@@ -124,7 +124,7 @@ enum status communicator_agree(struct communicator *communicator, enum status st
     for (int r = 0; result == STATUS_OK && r < communicator->size; r++) {
         if (all[r].status == STATUS_OK) continue;
         result = (enum status)all[r].status;
-        memcpy(err->message, all[r].message, sizeof err->message);
+        error_set(err, "%s", all[r].message);
         communicator->agreed = true;
     }
     free(all);

@@ -22,18 +22,19 @@ struct measure *measure_rows(const struct measure_work *work, const struct train
 #pragma omp parallel for schedule(dynamic) num_threads(measuring_threads(config))
     for (int64_t i = 0; i < work->count; i++) {
         struct error problem, ignored;
-        if (work->measure(work->context, i, &measures[i], &problem) != STATUS_OK)
+        enum status status = work->measure(work->context, i, &measures[i], &problem);
+        if (status != STATUS_OK && !problem.no_memory)
             measures[i].problem = memory_text(problem.message, strlen(problem.message), "a row", &ignored);
 #pragma omp critical(measure_rows)
         {
             done++;
-            if (measures[i].tokens == 0 && !measures[i].problem) failed = true;
+            if (status != STATUS_OK && !measures[i].problem) failed = true;
             if (work->progress) work->progress(work->progress_context, done, work->count);
         }
     }
     if (!failed) return measures;
     measures_free(measures, work->count);
-    error_set(err, "out of memory for measuring the rows");
+    error_no_memory(err, "out of memory for measuring the rows");
     return NULL;
 }
 

@@ -169,6 +169,10 @@ static enum status read_group(const struct stream_settings *settings, const stru
         struct stream_skip *skip = &batch->skips[batch->skip_count];
         struct error reason;
         if (encode_row(settings, number, row, &reason) != STATUS_OK) {
+            if (reason.no_memory) {
+                *err = reason;
+                return STATUS_FAILED;
+            }
             skip->row = number;
             memcpy(skip->reason, reason.message, sizeof skip->reason);
             batch->skip_count++;

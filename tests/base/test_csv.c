@@ -12,7 +12,7 @@
 
 /* What the table is as JSON, or the error. */
 static void assert_table(const char *text, const char *wanted) {
-    struct error err = {""};
+    struct error err = {0};
     json_t *rows = csv_read_text(text, strlen(text), "t.csv", &err);
     if (!rows) fail_msg("%s", err.message);
     json_t *expected = json_loads(wanted, JSON_DECODE_ANY, NULL);
@@ -26,7 +26,7 @@ static void assert_table(const char *text, const char *wanted) {
 }
 
 static void assert_error(const char *text, size_t length, const char *message) {
-    struct error err = {""};
+    struct error err = {0};
     assert_null(csv_read_text(text, length, "t.csv", &err));
     assert_string_equal(err.message, message);
 }
@@ -80,7 +80,7 @@ static void damaged_tables_do_no_harm(void **state) {
     for (uint32_t round = 0; round < 3000; round++) {
         char text[sizeof original];
         uint32_t words[4];
-        struct error err = {""};
+        struct error err = {0};
         memcpy(text, original, sizeof text);
         random_words((struct random_key){.seed = 6, .position = round}, words);
         for (uint32_t i = 0; i <= words[3] % 3; i++)

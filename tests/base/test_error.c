@@ -15,6 +15,13 @@ static void kinds(void **state) {
     assert_string_equal(err.message, "file: 3");
     assert_int_equal(error_usage(&err, "wrong"), STATUS_USAGE);
     assert_string_equal(err.message, "wrong");
+    assert_int_equal(error_no_memory(&err, "none for %s", "it"), STATUS_FAILED);
+    assert_string_equal(err.message, "none for it");
+    assert_true(err.no_memory);
+    error_prefix(&err, "place");
+    assert_true(err.no_memory);
+    error_set(&err, "else");
+    assert_false(err.no_memory);
 }
 
 static void stays_on_one_line(void **state) {

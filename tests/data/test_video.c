@@ -64,7 +64,7 @@ static enum status note(void *context, int64_t index, const struct picture *pict
 
 static void decode(const char *path, bool all, int threads, const int64_t *indices, int64_t count,
                    struct seen *seen) {
-    struct error err = {{0}};
+    struct error err = {0};
     struct video *video;
     struct video_options options = {.threads = threads, .decode_all = all};
     *seen = (struct seen){.fail_at = -1};
@@ -74,7 +74,7 @@ static void decode(const char *path, bool all, int threads, const int64_t *indic
 }
 
 static int64_t count_frames(const char *path) {
-    struct error err = {{0}};
+    struct error err = {0};
     struct video *video;
     struct video_options options = {.threads = 1};
     if (video_open(path, &options, &video, &err)) fail_msg("%s", err.message);
@@ -185,7 +185,7 @@ static enum status keep(void *context, int64_t index, const struct picture *pict
 }
 
 static void first_frame(const char *path, struct picture *picture) {
-    struct error err = {{0}};
+    struct error err = {0};
     struct video *video;
     struct video_options options = {.threads = 1};
     const int64_t first = 0;
@@ -242,7 +242,7 @@ static void test_orientations(void **state) {
 static void expect_error(const char *path, const char *words) {
     static const char *const policies[] = {"llamafactory", "qwen"};
     for (int i = 0; i < 2; i++) {
-        struct error err = {{0}};
+        struct error err = {0};
         struct visual visual;
         struct visual_options options = visual_options_default(visual_policy_find(policies[i]));
         if (!visual_read_video(path, &options, &visual, &err)) fail_msg("%s was read", path);
@@ -373,7 +373,7 @@ static enum status check_grey(void *context, int64_t index, const struct picture
 static void test_widths(void **state) {
     enum { HEIGHT = 16, LEAST = 16, MOST = 144 };
     (void)state;
-    struct error err = {{0}};
+    struct error err = {0};
     uint8_t grey[MOST * HEIGHT * 3];
     memset(grey, 128, sizeof grey);
     mallopt(M_PERTURB, 0x5A);

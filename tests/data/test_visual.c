@@ -108,7 +108,7 @@ static void check_common(const struct visual *visual, const json_t *entry) {
 }
 
 static void check_video(const json_t *entry, int threads) {
-    struct error err = {{0}};
+    struct error err = {0};
     struct visual visual;
     char path[512];
     struct visual_options options = options_of(entry);
@@ -135,7 +135,7 @@ static void test_stills(void **state) {
     size_t i;
     json_t *entry;
     json_array_foreach(json_object_get(golden, "stills"), i, entry) {
-        struct error err = {{0}};
+        struct error err = {0};
         struct visual visual;
         char path[512];
         struct visual_options options = options_of(entry);
@@ -157,7 +157,7 @@ static void test_measure(void **state) {
         const char *file = json_string_value(json_object_get(entry, "file"));
         /* Their packets and frames differ in number: see visual_measure_video. */
         if (!strcmp(file, "hidden.webm") || !strcmp(file, "edited.mp4")) continue;
-        struct error err = {{0}};
+        struct error err = {0};
         struct visual visual;
         char path[512];
         struct visual_options options = options_of(entry);

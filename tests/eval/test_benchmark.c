@@ -222,7 +222,7 @@ static void faults_are_named_with_their_row(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct benchmark_items items;
-        struct error err = {""};
+        struct error err = {0};
         const char *path = put_text(cases[i].file, cases[i].text);
         assert_int_equal(benchmark_items_read(find(cases[i].benchmark), path, &items, &err), STATUS_FAILED);
         if (strncmp(err.message, path, strlen(path)) != 0 || !strstr(err.message, cases[i].message))
@@ -244,7 +244,7 @@ static void faults_of_pairs_are_named_with_their_row(void **state) {
         {"t2vqa-db", "[7]", ": row 1: not an object"},
     };
     struct benchmark_pair_list pairs;
-    struct error err = {""};
+    struct error err = {0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *path = put_text("pairs.json", cases[i].text);
         assert_int_equal(benchmark_pairs_read(find(cases[i].benchmark), path, &pairs, &err), STATUS_FAILED);

@@ -537,7 +537,7 @@ static void every_lack_of_memory_is_told(void **state) {
     int tried = 0;
     for (; status != STATUS_OK && tried < 2000; tried++) {
         struct run_outcome outcome;
-        struct error err = {""};
+        struct error err = {0};
         allowed = tried;
         status = benchmark_run(&run, &outcome, &err);
         allowed = -1;

@@ -182,7 +182,7 @@ static void wrong_prompts_are_named(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct group_prompts prompts;
-        struct error err = {""};
+        struct error err = {0};
         const char *path = put_text("p.jsonl", cases[i].text);
         assert_int_equal(group_prompts_read(path, &prompts, &err), STATUS_FAILED);
         if (strncmp(err.message, path, strlen(path)) != 0 || !strstr(err.message, cases[i].message))

@@ -333,7 +333,7 @@ static void assert_every_lack_is_told(enum status way(const json_t *example, str
     enum status status = STATUS_FAILED;
     int tried = 0;
     for (; status != STATUS_OK && tried < 5000; tried++) {
-        struct error err = {""};
+        struct error err = {0};
         allowed = tried;
         status = way(example, &err);
         const bool refused = allowed < 0;

@@ -407,7 +407,7 @@ static void every_lack_of_memory_is_told(void **state) {
     for (; status != STATUS_OK && tried < 20000; tried++) {
         const struct report_settings settings = {.benchmark = benchmark_any()};
         struct report_summary summary;
-        struct error err = {""};
+        struct error err = {0};
         struct text html = {0};
         allowed = tried;
         status = try_report(texts, 2, &settings, &html, &summary, &err);

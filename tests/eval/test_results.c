@@ -138,7 +138,7 @@ static void faults_are_named_with_their_row(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct results results;
-        struct error err = {""};
+        struct error err = {0};
         const char *path = put_text("res.json", cases[i].text);
         if (results_read(path, NULL, SCORE_AS_WRITTEN, &results, &err) != STATUS_FAILED)
             fail_msg("case %zu", i);
@@ -146,7 +146,7 @@ static void faults_are_named_with_their_row(void **state) {
             fail_msg("case %zu: %s", i, err.message);
     }
     struct results results;
-    struct error err = {""};
+    struct error err = {0};
     assert_int_equal(results_read("/nonexistent/r.json", NULL, SCORE_HARD, &results, &err), STATUS_FAILED);
     assert_non_null(strstr(err.message, "/nonexistent/r.json"));
 }
@@ -228,7 +228,7 @@ static void damaged_files_do_no_harm(void **state) {
         char text[sizeof original];
         uint32_t words[4];
         struct results results;
-        struct error err = {""};
+        struct error err = {0};
         memcpy(text, original, sizeof text);
         random_words((struct random_key){.seed = 5, .position = round}, words);
         for (uint32_t i = 0; i <= words[3] % 3; i++)

@@ -203,7 +203,7 @@ static void every_lack_of_memory_is_told(void **state) {
     enum status status = STATUS_FAILED;
     int tried = 0;
     for (; status != STATUS_OK && tried < 100; tried++) {
-        struct error err = {""};
+        struct error err = {0};
         allowed = tried;
         status = append(1, "{}", &err);
         allowed = -1;

@@ -75,7 +75,7 @@ static void what_is_no_row_is_told(void **state) {
     static const char *const bad[] = {"", "[]", "{\"output\": ", "{\"output\"}", "{1: 2}", "1"};
     struct run_rows rows = new_rows(1);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct error err = {""};
+        struct error err = {0};
         assert_int_equal(run_rows_put(&rows, 0, bad[i], strlen(bad[i]), &err), STATUS_FAILED);
         assert_non_null(strstr(err.message, "a scored row"));
         assert_null(rows.list[0].text);

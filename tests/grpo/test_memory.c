@@ -15,14 +15,16 @@
 #include "grpo/question.h"
 #include "grpo/reward.h"
 
-/* How many allocations succeed before all fail; negative: all succeed. JSON's are counted as ours. */
+/* How many allocations succeed before all fail, or one does; negative: all succeed. JSON's are counted as
+ * ours, but never fail alone: jansson goes on then with a string that lacks a byte. */
 static int allowed = -1;
+static bool for_a_moment, refused;
 
 static bool refuse(void) {
-    if (allowed < 0) return false;
-    if (allowed == 0) return true;
-    allowed--;
-    return false;
+    if (allowed < 0 || allowed-- > 0) return false;
+    allowed = for_a_moment ? -1 : 0;
+    refused = true;
+    return true;
 }
 
 void *__real_calloc(size_t count, size_t size);
@@ -39,17 +41,20 @@ void *__wrap_realloc(void *memory, size_t size) {
 }
 
 static void *allocate_json(size_t size) {
-    return refuse() ? NULL : malloc(size);
+    return !for_a_moment && refuse() ? NULL : malloc(size);
 }
 
-/* Lets one allocation more succeed each time until the action does; it must fail with a message before. */
+/* Lets one allocation more succeed each time until none is refused; before, the action must fail with a
+ * message. */
 static void survives(enum status (*action)(struct error *err), int least) {
     for (int count = 0;; count++) {
         struct error err = {0};
         allowed = count;
+        refused = false;
         enum status status = action(&err);
         allowed = -1;
-        if (status == STATUS_OK) {
+        if (!refused) {
+            assert_int_equal(status, STATUS_OK);
             if (count < least) fail_msg("only %d allocations", count);
             return;
         }
@@ -129,12 +134,17 @@ static enum status ask(struct error *err) {
     return STATUS_OK;
 }
 
+/* Also where memory is short for a moment only: that is no fault of the row's that is read then. */
 static void reading_survives(void **state) {
     (void)state;
-    survives(open_rows, 30);
-    survives(read_row, 5);
-    survives(find_media, 1);
-    survives(ask, 3);
+    for (int moment = 0; moment < 2; moment++) {
+        for_a_moment = moment;
+        survives(open_rows, moment ? 10 : 30);
+        survives(read_row, moment ? 1 : 5);
+        survives(find_media, 1);
+        survives(ask, 3);
+    }
+    for_a_moment = false;
 }
 
 /* ---- Rewards ----------------------------------------------------------------------------------------- */

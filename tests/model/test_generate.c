@@ -364,7 +364,7 @@ static void cache_hands_out_the_first_gap(void **state) {
 /* ---- Faults ------------------------------------------------------------------------------------------ */
 
 static void expect_refusal(struct fixture *f, struct generate_request request, const char *part) {
-    struct error err = {""};
+    struct error err = {0};
     uint64_t id = 77;
     assert_int_equal(engine_submit(f->engine, &request, &id, &err), STATUS_FAILED);
     if (!strstr(err.message, part)) fail_msg("'%s' does not say '%s'", err.message, part);

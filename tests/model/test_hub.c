@@ -30,7 +30,7 @@ static void write_in(const char *root, const char *folder, const char *name, con
 
 /* The folder found ends with `expected`, or the error contains it when it begins with "!". */
 static void expect(const char *name, const char *expected) {
-    struct error err = {""};
+    struct error err = {0};
     char *found = hub_find(name, &err);
     if (expected[0] == '!') {
         assert_null(found);

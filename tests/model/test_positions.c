@@ -156,7 +156,7 @@ static void expect_error(const int32_t *tokens, int64_t count, const struct visu
                          int64_t visual_count, const char *part) {
     int32_t positions[64];
     struct sequence_positions out;
-    struct error err = {""};
+    struct error err = {0};
     assert_int_equal(place(tokens, count, visuals, visual_count, positions, NULL, &out, &err), STATUS_FAILED);
     if (!strstr(err.message, part)) fail_msg("'%s' does not say '%s'", err.message, part);
 }

@@ -51,7 +51,7 @@ static void good_file(void **state) {
 }
 
 static void expect_failure(const char *folder, const char *message) {
-    struct error err = {""};
+    struct error err = {0};
     struct safetensors checkpoint;
     assert_int_equal(safetensors_open(folder, &checkpoint, &err), STATUS_FAILED);
     if (!strstr(err.message, message) || strchr(err.message, '\n'))

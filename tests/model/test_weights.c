@@ -111,7 +111,7 @@ static enum status try_open(const char *folder, const char *kind, struct error *
 }
 
 static void expect(const struct model_config *config, struct support_changes changes, const char *message) {
-    struct error err = {""};
+    struct error err = {0};
     char *folder = support_checkpoint(config, changes);
     enum status status = try_open(folder, "cpu", &err);
     if (!message) {

@@ -8,7 +8,7 @@
 #include "tensor/float16.h"
 
 void bench_open(struct bench *bench, const char *kind) {
-    struct error err = {""};
+    struct error err = {0};
     if (device_open(test_device(kind), &bench->device, &err) != STATUS_OK) fail_msg("%s", err.message);
     arena_init(&bench->arena, &bench->device, 1 << 20);
 }
@@ -43,7 +43,7 @@ static unsigned char *bytes_read(struct bench *bench, struct tensor t) {
     size_t row_bytes = (size_t)t.cols * dtype_size(t.dtype);
     unsigned char *bytes = malloc((size_t)t.rows * row_bytes + 1);
     assert_non_null(bytes);
-    struct error err = {""};
+    struct error err = {0};
     for (int64_t r = 0; r < t.rows; r++)
         if (device_read(&bench->device, bytes + (size_t)r * row_bytes, tensor_rows(t, r, 1), &err) !=
             STATUS_OK)

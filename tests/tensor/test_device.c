@@ -153,7 +153,7 @@ static void guard_memory_is_closed_outside_operations(void **state) {
 static bool survives_failure(const char *kind, int failing) {
     calls_left = failing;
     struct device device;
-    struct error err = {""};
+    struct error err = {0};
     if (device_open(kind, &device, &err) != STATUS_OK) {
         calls_left = -1;
         assert_non_null(strstr(err.message, "out of memory"));
@@ -235,7 +235,7 @@ static void absurd_tensor_fails_the_device(void **state) {
 static void arenas_reuse_memory(void **state) {
     (void)state;
     struct device device;
-    struct error err = {""};
+    struct error err = {0};
     assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
     struct arena arena;
     arena_init(&arena, &device, 1024);

@@ -17,7 +17,7 @@ struct golden {
 
 static struct golden golden_open(const char *path) {
     struct golden golden = {0};
-    struct error err = {""};
+    struct error err = {0};
     if (file_map(path, &golden.map, &err) != STATUS_OK) fail_msg("%s", err.message);
     return golden;
 }
