@@ -40,6 +40,7 @@ static enum status leave_out(struct train_run *run, const struct run_step *step,
 /* The update, unless the loss or the gradient is no number. */
 static enum status update(struct train_run *run, struct run_step *step, struct error *err) {
     const struct train_config *config = run->config;
+    double start = clock_seconds();
     enum status status = optimizer_norm(&run->optimizer, step->scale, &step->norm, err);
     if (status != STATUS_OK) return status;
     if (!isfinite(step->loss) || !isfinite(step->norm)) return leave_out(run, step, err);
@@ -53,7 +54,9 @@ static enum status update(struct train_run *run, struct run_step *step, struct e
     optimizer_step(&run->optimizer, &settings, step->learning_rate, step->scale, step->norm);
     step->updated = true;
     run->position.bad_in_a_row = 0;
-    return device_synchronize(&run->device, err);
+    status = device_synchronize(&run->device, err);
+    if (status != STATUS_OK) return status;
+    return run_metrics_add(&run->metrics, "seconds/optimizer", clock_seconds() - start, err);
 }
 
 static void count_step(struct train_run *run, const struct run_step *step) {
