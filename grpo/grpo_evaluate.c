@@ -8,8 +8,6 @@
 /* Rollouts of evaluations are keyed by this step, so that all evaluations of a run draw alike. */
 static const uint64_t evaluation_step = UINT64_MAX;
 
-enum { OTHERS = 4 }; /* figures beside the rewards */
-
 /* Sums over completions, in the order of what is logged. */
 struct sums {
     double completions, accuracy, reward, tokens, truncated;
@@ -88,18 +86,22 @@ static enum status evaluate_own(struct grpo *grpo, struct sums *sums, struct run
     return status;
 }
 
-/* Figures of the evaluation: those for which there is room. */
-static void fill_values(const struct grpo *grpo, const struct sums *sums, struct run_evaluation *evaluation) {
+/* Figures of the evaluation. */
+static enum status fill_values(const struct grpo *grpo, const struct sums *sums,
+                               struct run_evaluation *evaluation, struct error *err) {
     const struct log_value values[] = {
-        {"eval_accuracy", sums->accuracy / sums->completions},
-        {"eval_reward", sums->reward / sums->completions},
-        {"eval_completion_length", sums->tokens / sums->completions},
-        {"eval_clipped_ratio", sums->truncated / sums->completions},
+        {"eval_accuracy", sums->accuracy},
+        {"eval_reward", sums->reward},
+        {"eval_completion_length", sums->tokens},
+        {"eval_clipped_ratio", sums->truncated},
     };
-    for (int i = 0; i < OTHERS; i++) evaluation->values[evaluation->count++] = values[i];
-    for (int64_t r = 0; r < grpo->rewards.count && evaluation->count < RUN_EVALUATION_VALUES; r++)
-        evaluation->values[evaluation->count++] =
-            (struct log_value){grpo->eval_names[r], sums->rewards[r] / sums->completions};
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < sizeof values / sizeof *values; i++)
+        status = run_evaluation_add(evaluation, values[i].name, values[i].value / sums->completions, err);
+    for (int64_t r = 0; status == STATUS_OK && r < grpo->rewards.count; r++)
+        status =
+            run_evaluation_add(evaluation, grpo->eval_names[r], sums->rewards[r] / sums->completions, err);
+    return status;
 }
 
 enum status grpo_evaluate(void *context, struct run_evaluation *evaluation, struct error *err) {
@@ -120,7 +122,7 @@ enum status grpo_evaluate(void *context, struct run_evaluation *evaluation, stru
     if (status == STATUS_OK) status = communicator_sum_values(processes, counts, 2, err);
     evaluation->samples = (int64_t)counts[0];
     evaluation->batches = (int64_t)counts[1];
-    if (status == STATUS_OK) fill_values(grpo, &sums, evaluation);
+    if (status == STATUS_OK) status = fill_values(grpo, &sums, evaluation, err);
     free(sums.rewards);
     return status;
 }

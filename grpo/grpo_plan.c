@@ -47,6 +47,19 @@ static double reference_bytes(const struct grpo *grpo, const struct run_plan *pl
     return element * (double)(plan->trained + plan->frozen) + moved * (double)plan->trained;
 }
 
+/* Patches of this process's prompts of a generation, which are kept until it is trained on; while it is drawn
+ * also with their frames shuffled, where a reward wants that. */
+static double patch_bytes(const struct grpo *grpo) {
+    const struct train_config *config = grpo->run.config;
+    const struct problem_set *train = &grpo->problems.train;
+    int64_t prompts =
+        grpo->generation_steps * config->gradient_accumulation_steps * config->per_device_train_batch_size;
+    if (prompts > train->count) prompts = train->count;
+    double columns = (double)patch_columns(&grpo->prompts.visual.processor);
+    double copies = rewards_want_shuffled(&grpo->rewards) ? 2 : 1;
+    return copies * (double)prompts * (double)train->most_patches * columns * (double)sizeof(float);
+}
+
 static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, struct error *err) {
     const struct train_config *config = grpo->run.config;
     const struct freeze freeze = run_freeze(config);
@@ -63,6 +76,7 @@ static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, 
     if (config->grpo.pass_tokens > tokens) tokens = config->grpo.pass_tokens;
     run_plan_bytes(plan, "activations of the longest pass", run_plan_activations(plan, tokens, wanted));
     run_plan_bytes(plan, "logits", (double)language_loss_bytes(&grpo->run.model, wanted));
+    run_plan_bytes(plan, "patches of a generation, at most", patch_bytes(grpo));
     run_plan_bytes(plan, "prompts ahead, at most", run_plan_ahead);
     if (freeze.vision_tower && freeze.projector)
         run_plan_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);

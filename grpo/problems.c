@@ -60,6 +60,7 @@ static enum status make_set(const struct reading *reading, const struct measure 
         set->list[set->count++] = chosen[i];
         set->tokens += measure->tokens;
         if (measure->tokens > set->longest) set->longest = measure->tokens;
+        if (measure->patches > set->most_patches) set->most_patches = measure->patches;
     }
     return STATUS_OK;
 }

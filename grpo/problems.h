@@ -12,8 +12,9 @@ struct problem_set {
     const char *path; /* of their file */
     int64_t *list;    /* [count]: numbers of grpo_rows, in the order of the file */
     int64_t count;
-    int64_t tokens;  /* of all prompts */
-    int64_t longest; /* tokens of the longest prompt */
+    int64_t tokens;       /* of all prompts */
+    int64_t longest;      /* tokens of the longest prompt */
+    int64_t most_patches; /* of the largest video or image */
 };
 
 struct problems {

@@ -51,6 +51,7 @@ enum status grpo_prompt_measure(const struct prompt_settings *settings, const st
              : STATUS_FAILED;
     if (status == STATUS_OK) status = encode(settings, &row, visual.tokens, &tokens, err);
     measure->tokens = (int64_t)tokens.count;
+    measure->patches = visual.rows;
     free(path);
     visual_free(&visual);
     token_list_free(&tokens);

@@ -6,9 +6,10 @@
 
 /* What is known of a row once it is measured. */
 struct measure {
-    int64_t tokens; /* at least 1 when the row can be used */
-    int64_t labels; /* tokens with a loss, where that is known before */
-    char *problem;  /* why it cannot be used; NULL: it can */
+    int64_t tokens;  /* at least 1 when the row can be used */
+    int64_t labels;  /* tokens with a loss, where that is known before */
+    int64_t patches; /* of its video or image, of stage grpo */
+    char *problem;   /* why it cannot be used; NULL: it can */
 };
 
 struct measure_work {

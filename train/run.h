@@ -37,14 +37,14 @@ struct run_step {
     double seconds, flops;
 };
 
-enum { RUN_EVALUATION_VALUES = 16 };
-
 /* What an evaluation found. */
 struct run_evaluation {
-    struct log_value values[RUN_EVALUATION_VALUES]; /* the first is the one that is told on stderr */
-    size_t count;
+    struct log_value *values; /* the first is the one that is told on stderr; names are others' */
+    size_t count, capacity;
     int64_t samples, batches;
 };
+enum status run_evaluation_add(struct run_evaluation *evaluation, const char *name, double value,
+                               struct error *err);
 
 /* What a stage brings. Members must be there unless they say what NULL means. */
 struct run_stage {

@@ -1,5 +1,7 @@
 /* A benchmark that the model is scored on while it is trained (keys eval_benchmark, eval_data, eval_videos):
- * as vs2-eval run scores the saved model by default, but in memory. Its videos are shared by the processes.
+ * as vs2-eval run scores the saved model by default, but in memory. So the processor's own resize is that of
+ * preprocessor_config.json, whatever max_pixels and min_pixels of stage grpo say for training. Its videos are
+ * shared by the processes.
  *
  * The figures are those of vs2-eval metrics, in percent, their keys after "eval_":
  *

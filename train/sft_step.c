@@ -207,6 +207,5 @@ enum status sft_evaluate(void *context, struct run_evaluation *evaluation, struc
     if (status == STATUS_OK) status = communicator_sum_values(sft->run.config->processes, sums, 3, err);
     evaluation->samples = (int64_t)sums[1];
     evaluation->batches = (int64_t)sums[2];
-    evaluation->values[evaluation->count++] = (struct log_value){"eval_loss", sums[0] / sums[1]};
-    return status;
+    return status == STATUS_OK ? run_evaluation_add(evaluation, "eval_loss", sums[0] / sums[1], err) : status;
 }

@@ -43,10 +43,11 @@ same_run() {
 good whole eval_strategy=steps eval_steps=4 eval_temperature=0
 [ "$(grep -c '"loss"' whole/trainer_log.jsonl)" = 8 ] || fail "8 lines with a loss were expected"
 for name in grad_norm lr reward reward_std rewards/truncation rewards/truncation/std 'rewards/cmd:sh program.sh' kl \
-  completion_length clip_ratio entropy frac_reward_zero_std all_wrong all_correct tokens_per_second seconds/rollout; do
+  completion_length clip_ratio entropy frac_reward_zero_std all_wrong all_correct tokens_per_second seconds/rollout seconds/optimizer; do
   [ "$(grep -cE "\"$name\": -?[0-9]" whole/trainer_log.jsonl)" = 8 ] || fail "$name is not logged"
 done
 [ "$(grep -c '"eval_accuracy": 0' whole/trainer_log.jsonl)" = 2 ] || fail "two evaluations were expected"
+grep -qa 'train/seconds/optimizer' whole/runs/events.out.tfevents.* || fail "TensorBoard has no seconds of the optimizer"
 [ -s whole/reward_curve.svg ] || fail "there is no reward_curve.svg"
 for step in 1 2 3 4 5 6 7 8; do
   [ "$(wc -l <whole/completions/step_$step.jsonl)" = 8 ] || fail "step $step: 2 groups of 4 completions were expected"
@@ -57,7 +58,8 @@ head -n1 whole/completions/step_3.jsonl | grep -qE '^\{"step": 3, "problem_id": 
 
 run plan --dry-run >out || fail "--dry-run"
 for words in 'prompts 6,' 'held out: prompts 2' '4 completions of a prompt, up to 12 tokens' 'keys and values of rollouts' \
-  'reference model' 'free: it fits'; do
+  'reference model' \
+  'patches of a generation, at most          0.001 GB' 'free: it fits'; do
   grep -qF -- "$words" out || { cat out; fail "the plan does not say '$words'"; }
 done
 [ ! -e plan ] || fail "--dry-run writes"

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "grpo/grpo.h"
+#include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "model/tokenizer.h"
 #include "tests/grpo/support_small_run.h"
@@ -532,6 +533,29 @@ static void dynamic_sampling_is_bounded(void **state) {
     }
 }
 
+/* Every reward is logged of an evaluation, however many there are. */
+static void evaluations_log_all_rewards(void **state) {
+    (void)state;
+    const char *const extra[] = {
+        "reward_funcs=[accuracy, exact, distance, format, format_strict, length, temporal, repetition, "
+        "truncation, 'cmd:sed s/.*/1/', 'cmd:sed s/.*/2/', 'cmd:sed s/.*/3/', 'cmd:sed s/.*/4/', "
+        "'cmd:sed s/.*/5/']",
+        "val_size=2", "eval_steps=1", "eval_strategy=steps", NULL};
+    char path[128];
+    json_decref(run("evaluated", NULL, extra));
+    snprintf(path, sizeof path, "%s/evaluated", folder);
+    json_t *lines = read_lines(path, "trainer_log.jsonl", "eval_accuracy");
+    assert_int_equal(json_array_size(lines), 1);
+    for (int i = 0; reward_names[i]; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "eval_rewards/%s", reward_names[i]);
+        assert_true(isfinite(at(lines, 0, name)));
+    }
+    assert_true(at(lines, 0, "eval_rewards/cmd:sed s/.*/1/") == 1);
+    assert_true(at(lines, 0, "eval_rewards/cmd:sed s/.*/5/") == 5);
+    json_decref(lines);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(temporal_draws_on_shuffled_frames),
@@ -544,6 +568,7 @@ int main(void) {
         cmocka_unit_test(groups_share_passes_within_a_budget),
         cmocka_unit_test(a_synced_reference_follows),
         cmocka_unit_test(dynamic_sampling_is_bounded),
+        cmocka_unit_test(evaluations_log_all_rewards),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
