@@ -30,7 +30,7 @@ static void check_frames(const struct vision_frames *frames, const float *patche
     for (int k = 0; k < KINDS; k++) {
         struct device device;
         struct arena arena;
-        struct error err = {""};
+        struct error err = {0};
         ok(device_open(test_device(kinds[k]), &device, &err), &err);
         arena_init(&arena, &device, 1 << 20);
         struct tensor to = arena_tensor(&arena, DTYPE_F32, rows, columns);
@@ -71,7 +71,7 @@ static void check_chain(const struct frame_steps *steps, int64_t count) {
     assert_non_null(patches);
     struct patch_table table;
     patch_table_fill(&config, &table);
-    struct error err = {""};
+    struct error err = {0};
     struct frame_resizer *resizer = frame_resizer_new(steps, &err);
     struct vision_frames *frames = device_frames_new(steps, count, &config, &err);
     assert_true(resizer && frames);
@@ -130,7 +130,7 @@ struct file_case {
 
 static void read_file(const struct file_case *c, bool frames, struct visual *visual) {
     struct visual_options options = visual_options_default(visual_policy_find(c->policy));
-    struct error err = {""};
+    struct error err = {0};
     options.max_frames = c->max_frames;
     options.frames = frames;
     if (c->max_pixels > 0) options.max_pixels = options.processor.min_pixels = c->max_pixels;
