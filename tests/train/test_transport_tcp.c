@@ -46,7 +46,7 @@ static pid_t start(child *run, int rank, int size) {
     pid_t pid = fork();
     if (pid != 0) return pid;
     struct transport transport = {0};
-    struct error err = {""};
+    struct error err = {0};
     const char *wrong = run(&transport, &err, rank, size);
     if (wrong) fprintf(stderr, "process %d: %s (%s)\n", rank, wrong, err.message);
     _exit(wrong != NULL);
