@@ -4,6 +4,7 @@
 #ifndef VS2_TENSOR_BACKEND_H
 #define VS2_TENSOR_BACKEND_H
 
+#include "tensor/collective.h"
 #include "tensor/ops.h"
 
 struct backend {
@@ -67,6 +68,14 @@ struct backend {
     void (*adamw_step)(struct device *, struct tensor weight, struct tensor first, struct tensor second,
                        struct tensor gradient, struct tensor copy, struct adamw_options);
     void (*sample_tokens)(struct device *, struct sample_arguments arguments);
+
+    /* Collectives (tensor/collective.h); can_join NULL: there are none. */
+    bool (*can_join)(void);
+    enum status (*name_collective)(struct collective_id *id, struct error *err);
+    enum status (*join)(struct device *, const struct collective_id *id, int rank, int size, struct error *);
+    void (*part)(struct device *); /* also where it has not joined */
+    void (*reduce_scatter)(struct device *, struct tensor out, struct tensor x);
+    void (*all_gather)(struct device *, struct tensor out, struct tensor x);
 };
 
 extern const struct backend backend_cpu;

@@ -88,6 +88,7 @@ enum status device_open(const char *name, struct device *device, struct error *e
 }
 
 void device_close(struct device *device) {
+    collective_part(device);
     if (device->backend) device->backend->close(device);
     *device = (struct device){0};
 }

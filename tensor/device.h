@@ -14,13 +14,15 @@
 #include "base/error.h"
 #include "tensor/tensor.h"
 
-struct backend; /* tensor/backend.h: the table that a kind of device fills in */
+struct backend;    /* tensor/backend.h: the table that a kind of device fills in */
+struct collective; /* tensor/collective.h */
 
 struct device {
     const struct backend *backend;
-    int number;  /* of several of its kind, from 0 */
-    void *state; /* the backend's own */
-    bool failed; /* sticky: the error below happened */
+    int number;                    /* of several of its kind, from 0 */
+    void *state;                   /* the backend's own */
+    struct collective *collective; /* it has joined devices of other processes; NULL: it has not */
+    bool failed;                   /* sticky: the error below happened */
     struct error error;
 };
 

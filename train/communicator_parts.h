@@ -41,8 +41,10 @@ struct communicator {
     struct transport transport;
     struct heartbeat *heartbeat; /* or NULL */
     int rank, size;
-    bool agreed;            /* on a failure */
-    float *sent, *received; /* [size, BUCKET_BYTES]; NULL until they are needed */
+    bool agreed;                 /* on a failure */
+    const struct backend *asked; /* all were asked whether devices of that kind can join ... */
+    bool joins;                  /* ... and can (tensor/collective.h) */
+    float *sent, *received;      /* [size, BUCKET_BYTES]; NULL until they are needed */
     struct exchange_queue queue;
 };
 

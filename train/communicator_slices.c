@@ -1,7 +1,10 @@
 /* Tensors that lie in slices: sums of them, wholes of them, and any run of their elements. */
 #include <assert.h>
+#include <stdlib.h>
 
 #include "base/memory.h"
+#include "tensor/collective.h"
+#include "tensor/ops.h"
 #include "train/communicator_parts.h"
 
 /* ---- Shards ------------------------------------------------------------------------------------------ */
@@ -63,6 +66,9 @@ struct cursor {
     int64_t done; /* of the first process's shard of the first tensor */
 };
 
+/* Operations take pieces as they take tensors. */
+enum { PIECE_ALIGNMENT = 64 };
+
 /* Fills a bucket from where the last one ended; false: there is nothing left. */
 static bool fill_bucket(const struct communicator *c, struct cursor *cursor, struct bucket *bucket) {
     bucket->count = bucket->bytes = 0;
@@ -74,7 +80,7 @@ static bool fill_bucket(const struct communicator *c, struct cursor *cursor, str
         int64_t count = left < room ? left : room;
         if (room == 0) break;
         bucket->pieces[bucket->count++] = (struct piece){cursor->list, cursor->done, count, bucket->bytes};
-        bucket->bytes += (size_t)(count * size);
+        bucket->bytes += ((size_t)(count * size) + PIECE_ALIGNMENT - 1) / PIECE_ALIGNMENT * PIECE_ALIGNMENT;
         cursor->done += count;
         if (count < left) break;
         cursor->list++;
@@ -167,19 +173,101 @@ static void keep_wholes(struct communicator *c, struct device *device, const str
         }
 }
 
+/* ---- Between devices --------------------------------------------------------------------------------- */
+
+/* Whether the devices exchange by themselves: all or none. They join when they first do. */
+static enum status prepare(struct communicator *c, struct device *device, struct error *err) {
+    enum status status = STATUS_OK;
+    double able = collective_can(device);
+    if (device->collective) return STATUS_OK;
+    if (c->asked != device->backend) {
+        status = communicator_sum_values(c, &able, 1, err);
+        c->asked = device->backend;
+        c->joins = able == c->size;
+    }
+    if (status != STATUS_OK || !c->joins) return status == STATUS_OK ? make_room(c, err) : status;
+    struct collective_id own = {0}, *ids = memory_new((size_t)c->size, sizeof *ids, "names for devices", err);
+    status = ids ? collective_make_rooms(device, c->rank, c->size, BUCKET_BYTES, err) : STATUS_FAILED;
+    if (status == STATUS_OK && c->rank == 0) status = collective_name(device, &own, err);
+    status = communicator_agree(c, status, err);
+    if (status == STATUS_OK)
+        status = communicator_gather_bytes(c, "names for devices", ids, &own, sizeof own, err);
+    if (status == STATUS_OK) status = collective_join(device, &ids[0], err);
+    free(ids);
+    status = communicator_agree(c, status, err);
+    if (status != STATUS_OK) collective_part(device);
+    return status;
+}
+
+/* A piece of a bucket in the device's rooms: what process r has of it, or this process alone. */
+static struct tensor piece_in(void *room, const struct bucket *bucket, const struct piece *piece, int r,
+                              int64_t count) {
+    return tensor_at((char *)room + (size_t)r * bucket->bytes + piece->offset, piece->of->whole.dtype, 1,
+                     count);
+}
+
+/* As f32, whatever it is. */
+static struct tensor bucket_in(void *room, const struct bucket *bucket, int rows) {
+    return tensor_at(room, DTYPE_F32, rows, (int64_t)(bucket->bytes / sizeof(float)));
+}
+
+/* Between the tensors and the room of all processes. */
+static void copy_bucket(struct communicator *c, struct device *device, const struct bucket *bucket, bool in) {
+    for (int r = 0; r < c->size; r++)
+        for (size_t i = 0; i < bucket->count; i++) {
+            const struct piece *piece = &bucket->pieces[i];
+            struct shard shard = piece_of(c, piece, r);
+            if (shard.count == 0) continue;
+            struct tensor room = piece_in(device->collective->all, bucket, piece, r, shard.count);
+            struct tensor part = elements_of(piece->of->whole, shard.first, shard.count);
+            convert(device, in ? room : part, in ? part : room);
+        }
+}
+
+static void reduce_on_device(struct communicator *c, struct device *device, const struct bucket *bucket,
+                             bool more) {
+    void *one = device->collective->one;
+    copy_bucket(c, device, bucket, true);
+    reduce_scatter(device, bucket_in(one, bucket, 1), bucket_in(device->collective->all, bucket, c->size));
+    for (size_t i = 0; i < bucket->count; i++) {
+        struct tensor to = own_elements(c, &bucket->pieces[i]);
+        if (to.cols == 0) continue;
+        struct tensor sums = piece_in(one, bucket, &bucket->pieces[i], 0, to.cols);
+        if (more)
+            add(device, to, sums);
+        else
+            convert(device, to, sums);
+    }
+}
+
+static void gather_on_device(struct communicator *c, struct device *device, const struct bucket *bucket) {
+    void *one = device->collective->one;
+    for (size_t i = 0; i < bucket->count; i++) {
+        struct tensor own = own_elements(c, &bucket->pieces[i]);
+        if (own.cols > 0) convert(device, piece_in(one, bucket, &bucket->pieces[i], 0, own.cols), own);
+    }
+    all_gather(device, bucket_in(device->collective->all, bucket, c->size), bucket_in(one, bucket, 1));
+    copy_bucket(c, device, bucket, false);
+}
+
 /* ---- At once ----------------------------------------------------------------------------------------- */
 
 enum status communicator_reduce(struct communicator *communicator, struct device *device,
-                                const struct sliced *list, size_t count, bool add, struct error *err) {
+                                const struct sliced *list, size_t count, bool more, struct error *err) {
     struct communicator *c = communicator;
     struct cursor cursor = {list, count, 0};
     struct bucket bucket;
     assert(communicator_size(c) > 1);
-    enum status status = make_room(c, err);
+    enum status status = prepare(c, device, err);
+    if (device->collective) {
+        while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket))
+            reduce_on_device(c, device, &bucket, more);
+        return status == STATUS_OK ? device_synchronize(device, err) : status;
+    }
     while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
         status = pack_wholes(c, device, &bucket, (char *)c->sent, err);
         if (status == STATUS_OK) status = communicator_sum_bytes(c, c->received, c->sent, bucket.bytes, err);
-        if (status == STATUS_OK) status = keep_bucket(c, device, &bucket, c->received, c->sent, add, err);
+        if (status == STATUS_OK) status = keep_bucket(c, device, &bucket, c->received, c->sent, more, err);
     }
     return status;
 }
@@ -190,7 +278,11 @@ enum status communicator_gather(struct communicator *communicator, struct device
     struct cursor cursor = {list, count, 0};
     struct bucket bucket;
     assert(communicator_size(c) > 1);
-    enum status status = make_room(c, err);
+    enum status status = prepare(c, device, err);
+    if (device->collective) {
+        while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) gather_on_device(c, device, &bucket);
+        return status == STATUS_OK ? device_synchronize(device, err) : status;
+    }
     while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
         status = pack_slices(c, device, &bucket, (char *)c->received, err);
         if (status == STATUS_OK)

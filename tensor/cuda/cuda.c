@@ -206,4 +206,10 @@ const struct backend DEVICE_BACKEND = {
     .sum_rows = cuda_sum_rows,
     .adamw_step = cuda_adamw_step,
     .sample_tokens = cuda_sample_tokens,
+    .can_join = cuda_can_join,
+    .name_collective = cuda_name_collective,
+    .join = cuda_join,
+    .part = cuda_part,
+    .reduce_scatter = cuda_reduce_scatter,
+    .all_gather = cuda_all_gather,
 };

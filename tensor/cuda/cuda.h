@@ -55,6 +55,7 @@ struct cuda_staging {
 };
 
 struct cuda_products; /* matmul.c */
+struct cuda_nccl;     /* nccl.c */
 struct cuda_cudnn;    /* cudnn.h */
 
 struct cuda_state {
@@ -66,6 +67,7 @@ struct cuda_state {
     void *workspace;          /* of one operation; grows, is kept */
     size_t workspace_bytes;
     struct cuda_products *products;
+    struct cuda_nccl *nccl;          /* NULL: it has not joined others */
     struct attention_tables *tables; /* attention_plan.c */
     struct cuda_cudnn *cudnn;
 };
@@ -166,6 +168,16 @@ void cuda_logprob_backward(struct device *device, struct tensor d_logits, struct
 /* adamw.cu */
 void cuda_adamw_step(struct device *device, struct tensor weight, struct tensor first, struct tensor second,
                      struct tensor gradient, struct tensor copy, struct adamw_options options);
+
+/* nccl.c. cuda_wait: for all queued work; where another process is gone, the device fails. */
+bool cuda_can_join(void);
+enum status cuda_name_collective(struct collective_id *id, struct error *err);
+enum status cuda_join(struct device *device, const struct collective_id *id, int rank, int size,
+                      struct error *err);
+void cuda_part(struct device *device);
+void cuda_reduce_scatter(struct device *device, struct tensor out, struct tensor x);
+void cuda_all_gather(struct device *device, struct tensor out, struct tensor x);
+void cuda_wait(struct device *device, const char *what);
 
 /* sample.cu */
 void cuda_sample_tokens(struct device *device, struct sample_arguments arguments);

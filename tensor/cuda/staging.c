@@ -56,8 +56,9 @@ void cuda_read(struct device *device, void *to, const void *from, size_t bytes) 
         piece = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
         cudaError_t error =
             cudaMemcpyAsync(landing, (const char *)from + done, piece, cudaMemcpyDeviceToHost, state->stream);
-        if (error == cudaSuccess) error = cudaStreamSynchronize(state->stream);
         if (!cuda_check(device, error, "reading from the GPU")) return;
+        cuda_wait(device, "reading from the GPU");
+        if (device->failed) return;
         memcpy((char *)to + done, landing, piece);
     }
 }

@@ -252,6 +252,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return machine_call_fails() ? cudaErrorLaunchFailure : cudaSuccess;
 }
 
+/* Who asks again and again waits. */
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    return cudaStreamSynchronize(stream);
+}
+
 cudaError_t cudaDeviceSynchronize(void) {
     for (struct CUstream_st *stream = machine.streams; stream; stream = stream->next)
         if (stream->device == current) stream_run(stream, NULL, 0);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tensor/ops.h"
+#include "tests/device.h"
 #include "tests/model/support_golden.h"
 #include "train/pass.h"
 
@@ -42,7 +43,7 @@ struct fixture {
 static void open_all(struct fixture *f, const char *name, enum dtype compute, int stage, bool overlaps) {
     const struct freeze freeze = {0};
     const struct optimizer_sharing sharing = {all, stage, overlaps};
-    assert_int_equal(device_open("cpu", &f->device, &err), STATUS_OK);
+    assert_int_equal(device_open(test_device("cpu"), &f->device, &err), STATUS_OK);
     if (optimizer_open_model(name, &f->device, compute, &freeze, &f->model, &err) != STATUS_OK ||
         optimizer_open(&f->optimizer, &f->model, &freeze, sharing, &err) != STATUS_OK)
         fail_msg("%s", err.message);

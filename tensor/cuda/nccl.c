@@ -1,0 +1,142 @@
+/* Collectives between the GPUs of processes, by NCCL, on the stream of the operations. */
+#include "tensor/cuda/nccl.h"
+
+#include <dlfcn.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "tensor/cuda/cuda.h"
+
+/* The emulator's stand-in lies in the module of the device itself. */
+#ifdef VS2_EMULATED
+#define NCCL_LIBRARY "libvs2_emulated.so"
+#else
+#define NCCL_LIBRARY "libnccl.so.2"
+#endif
+
+/* The library's functions. */
+struct nccl_functions {
+    typeof(&ncclGetUniqueId) get_id;
+    typeof(&ncclCommInitRank) init;
+    typeof(&ncclCommDestroy) destroy;
+    typeof(&ncclCommAbort) abort;
+    typeof(&ncclCommGetAsyncError) get_error;
+    typeof(&ncclGetErrorString) error_string;
+    typeof(&ncclReduceScatter) reduce_scatter;
+    typeof(&ncclAllGather) all_gather;
+};
+
+struct cuda_nccl {
+    struct nccl_functions call;
+    ncclComm_t comm;
+};
+
+/* The library stays loaded. */
+static bool load(struct nccl_functions *call) {
+    void *library = dlopen(NCCL_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    return library && (call->get_id = dlsym(library, "ncclGetUniqueId")) &&
+           (call->init = dlsym(library, "ncclCommInitRank")) &&
+           (call->destroy = dlsym(library, "ncclCommDestroy")) &&
+           (call->abort = dlsym(library, "ncclCommAbort")) &&
+           (call->get_error = dlsym(library, "ncclCommGetAsyncError")) &&
+           (call->error_string = dlsym(library, "ncclGetErrorString")) &&
+           (call->reduce_scatter = dlsym(library, "ncclReduceScatter")) &&
+           (call->all_gather = dlsym(library, "ncclAllGather"));
+}
+
+bool cuda_can_join(void) {
+    struct nccl_functions call;
+    return load(&call);
+}
+
+enum status cuda_name_collective(struct collective_id *id, struct error *err) {
+    struct nccl_functions call;
+    ncclUniqueId name;
+    static_assert(sizeof name == sizeof id->bytes, "NCCL's names fit");
+    if (!load(&call)) return error_set(err, NCCL_LIBRARY " cannot be loaded: %s", dlerror());
+    ncclResult_t result = call.get_id(&name);
+    if (result != ncclSuccess) return error_set(err, "NCCL: no name: %s", call.error_string(result));
+    memcpy(id, &name, sizeof name);
+    return STATUS_OK;
+}
+
+enum status cuda_join(struct device *device, const struct collective_id *id, int rank, int size,
+                      struct error *err) {
+    ncclUniqueId name;
+    struct cuda_nccl *nccl = memory_new(1, sizeof *nccl, "NCCL", err);
+    if (!nccl) return STATUS_FAILED;
+    memcpy(&name, id, sizeof name);
+    ncclResult_t result =
+        load(&nccl->call) ? nccl->call.init(&nccl->comm, size, name, rank) : ncclSystemError;
+    if (result == ncclSuccess) {
+        cuda_state(device)->nccl = nccl;
+        return STATUS_OK;
+    }
+    error_set(err, "NCCL: the GPUs of the processes cannot be joined: %s",
+              nccl->call.error_string ? nccl->call.error_string(result) : "it cannot be loaded");
+    free(nccl);
+    return STATUS_FAILED;
+}
+
+void cuda_part(struct device *device) {
+    struct cuda_state *state = cuda_state(device);
+    if (!state->nccl) return;
+    if (!device->failed) cudaStreamSynchronize(state->stream);
+    if (state->nccl->comm) {
+        if (device->failed)
+            state->nccl->call.abort(state->nccl->comm);
+        else
+            state->nccl->call.destroy(state->nccl->comm);
+    }
+    free(state->nccl);
+    state->nccl = NULL;
+}
+
+/* ---- Collectives ------------------------------------------------------------------------------------- */
+
+static void check(struct device *device, ncclResult_t result, const char *what) {
+    if (result != ncclSuccess)
+        device_fail(device, "%s: NCCL: %s", what, cuda_state(device)->nccl->call.error_string(result));
+}
+
+void cuda_reduce_scatter(struct device *device, struct tensor out, struct tensor x) {
+    struct cuda_state *state = cuda_state(device);
+    check(device,
+          state->nccl->call.reduce_scatter(x.data, out.data, (size_t)out.cols, ncclFloat32, ncclSum,
+                                           state->nccl->comm, state->stream),
+          "reduce_scatter");
+}
+
+void cuda_all_gather(struct device *device, struct tensor out, struct tensor x) {
+    struct cuda_state *state = cuda_state(device);
+    check(device,
+          state->nccl->call.all_gather(x.data, out.data, (size_t)x.cols * dtype_size(x.dtype), ncclUint8,
+                                       state->nccl->comm, state->stream),
+          "all_gather");
+}
+
+/* Where another process is gone, work that waits for it would never end: NCCL is asked while it lasts. */
+void cuda_wait(struct device *device, const char *what) {
+    struct cuda_state *state = cuda_state(device);
+    struct cuda_nccl *nccl = state->nccl;
+    if (!nccl || !nccl->comm) {
+        cuda_check(device, cudaStreamSynchronize(state->stream), what);
+        return;
+    }
+    cudaError_t error;
+    ncclResult_t lost = ncclSuccess;
+    do {
+        error = cudaStreamQuery(state->stream);
+        ncclResult_t result = nccl->call.get_error(nccl->comm, &lost);
+        if (result != ncclSuccess) lost = result;
+        if (error == cudaErrorNotReady) sched_yield();
+    } while (error == cudaErrorNotReady && (lost == ncclSuccess || lost == ncclInProgress));
+    if (lost != ncclSuccess && lost != ncclInProgress) {
+        device_fail(device, "%s: NCCL: %s", what, nccl->call.error_string(lost));
+        nccl->call.abort(nccl->comm);
+        nccl->comm = NULL;
+    } else
+        cuda_check(device, error, what);
+}

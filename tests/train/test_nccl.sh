@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Processes whose devices exchange by themselves: the CUDA backend through the emulator, with its NCCL. Sums, wholes and
+# every ZeRO stage; processes meet over TCP.
+set -euo pipefail
+build=${VS2_BUILD_DIR:-build}
+unset OMPI_COMM_WORLD_RANK PMI_RANK PMIX_RANK SLURM_PROCID TORCHELASTIC_RUN_ID VS2_MASTER_PORT
+export OMP_NUM_THREADS=1 MASTER_ADDR=127.0.0.1 VS2_TEST_DEVICE=emulated
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+port=$((20000 + ($$ + 6000) % 12000))
+for run in "communicator 2" "communicator 3" "sharing 2"; do
+  read -r test processes <<<"$run"
+  export WORLD_SIZE=$processes VS2_TEST_PROCESSES=$processes MASTER_PORT=$((port++))
+  pids=()
+  for ((rank = 0; rank < processes; rank++)); do
+    RANK=$rank "$build/tests/train_test_$test" >"$scratch/out.$rank" 2>&1 &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do
+    wait "$pid" || { cat "$scratch"/out.*; echo "FAILED: $test with $processes processes"; exit 1; }
+  done
+done
+echo "all well"
