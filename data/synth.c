@@ -83,8 +83,6 @@ static enum status write_videos(const struct synth_options *options, const char 
 
 /* ---- Rows -------------------------------------------------------------------------------------------- */
 
-typedef json_t *row_function(const struct annotation *annotation);
-
 static json_t *listed_row(const struct annotation *annotation) {
     return json_pack("{s:s, s:s}", "video", annotation->video_url, "prompt", annotation->prompt);
 }
@@ -99,7 +97,7 @@ static json_t *grpo_row(const struct annotation *annotation) {
 
 static const struct {
     const char *file;
-    row_function *make;
+    synth_row_function *make;
 } row_files[] = {
     {"rows.json", listed_row},
     {"raw.json", annotation_raw},
@@ -107,26 +105,10 @@ static const struct {
     {"grpo.json", grpo_row},
 };
 
-static enum status write_rows(const char *folder, const char *file, row_function *make,
-                              const struct synth_list *list, struct error *err) {
-    enum status status = STATUS_OK;
-    json_t *rows = json_array();
-    for (int64_t i = 0; i < list->count && status == STATUS_OK; i++) {
-        struct synth_words words;
-        status = synth_words_make(&words, &list->rows[i], err);
-        if (status == STATUS_OK && json_array_append_new(rows, make(&words.annotation)) != 0)
-            status = error_set(err, "out of memory for %s", file);
-        synth_words_free(&words);
-    }
-    if (status == STATUS_OK) status = json_write_file(folder, file, rows, err);
-    json_decref(rows);
-    return status;
-}
-
 static enum status write_training(const struct synth_options *options, const struct synth_list *list,
                                   struct error *err) {
     for (size_t i = 0; i < sizeof row_files / sizeof *row_files; i++)
-        if (write_rows(options->folder, row_files[i].file, row_files[i].make, list, err) != STATUS_OK)
+        if (synth_rows_write(options->folder, row_files[i].file, row_files[i].make, list, err) != STATUS_OK)
             return STATUS_FAILED;
     json_t *info = json_pack("{s:o}", "synth", annotation_dataset("sft.json"));
     enum status status = json_write_file(options->folder, "dataset_info.json", info, err);

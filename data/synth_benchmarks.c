@@ -19,8 +19,6 @@ static int sum_of(const int scores[SYNTH_DIMENSIONS]) {
 
 /* ---- Points: a row a clip ---------------------------------------------------------------------------- */
 
-typedef json_t *point_function(const struct annotation *annotation);
-
 static json_t *videophy2_point(const struct annotation *annotation) {
     return json_pack("{s:s, s:s, s:i, s:i}", "video_name", annotation->video_name, "prompt",
                      annotation->prompt, "semantic", annotation->scores[SYNTH_ALIGNMENT], "physical",
@@ -47,7 +45,7 @@ static json_t *bare_point(const struct annotation *annotation) {
 
 static const struct {
     const char *file;
-    point_function *make;
+    synth_row_function *make;
 } points[] = {
     {"videoscore-bench-v2.json", annotation_raw},
     {"videophy2.json", videophy2_point},
@@ -55,22 +53,6 @@ static const struct {
     {"t2vqa-db.json", t2vqa_point},
     {"videogen-reward-bench.json", bare_point},
 };
-
-static enum status write_points(const char *folder, const char *file, point_function *make,
-                                const struct synth_list *list, struct error *err) {
-    enum status status = STATUS_OK;
-    json_t *rows = json_array();
-    for (int64_t i = 0; i < list->count && status == STATUS_OK; i++) {
-        struct synth_words words;
-        status = synth_words_make(&words, &list->rows[i], err);
-        if (status == STATUS_OK && json_array_append_new(rows, make(&words.annotation)) != 0)
-            status = error_set(err, "out of memory for %s", file);
-        synth_words_free(&words);
-    }
-    if (status == STATUS_OK) status = json_write_file(folder, file, rows, err);
-    json_decref(rows);
-    return status;
-}
 
 /* ---- Pairs: two clips of one prompt ------------------------------------------------------------------ */
 
@@ -172,7 +154,7 @@ static enum status write_list(const char *folder, const struct synth_list *list,
 
 enum status synth_benchmarks_write(const char *folder, const struct synth_list *list, struct error *err) {
     for (size_t i = 0; i < sizeof points / sizeof *points; i++)
-        if (write_points(folder, points[i].file, points[i].make, list, err) != STATUS_OK)
+        if (synth_rows_write(folder, points[i].file, points[i].make, list, err) != STATUS_OK)
             return STATUS_FAILED;
     if (write_pairs(folder, "mj-bench-video-pairs.json", mj_pair, list, err) != STATUS_OK ||
         write_pairs(folder, "t2vqa-db-pairs.json", t2vqa_pair, list, err) != STATUS_OK ||

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/random.h"
 
@@ -84,4 +85,20 @@ void synth_words_free(struct synth_words *words) {
     text_free(&words->prompt);
     for (int i = 0; i < SYNTH_DIMENSIONS; i++) text_free(&words->comments[i]);
     text_free(&words->thinking);
+}
+
+enum status synth_rows_write(const char *folder, const char *file, synth_row_function *make,
+                             const struct synth_list *list, struct error *err) {
+    enum status status = STATUS_OK;
+    json_t *rows = json_array();
+    for (int64_t i = 0; i < list->count && status == STATUS_OK; i++) {
+        struct synth_words words;
+        status = synth_words_make(&words, &list->rows[i], err);
+        if (status == STATUS_OK && json_array_append_new(rows, make(&words.annotation)) != 0)
+            status = error_set(err, "out of memory for %s", file);
+        synth_words_free(&words);
+    }
+    if (status == STATUS_OK) status = json_write_file(folder, file, rows, err);
+    json_decref(rows);
+    return status;
 }

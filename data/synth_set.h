@@ -37,4 +37,11 @@ struct synth_words {
 enum status synth_words_make(struct synth_words *words, const struct synth_row *row, struct error *err);
 void synth_words_free(struct synth_words *words);
 
+/* What a row of a file says of a clip. */
+typedef json_t *synth_row_function(const struct annotation *annotation);
+
+/* Writes FOLDER/FILE: a JSON array, a row for each clip of the list. */
+enum status synth_rows_write(const char *folder, const char *file, synth_row_function *make,
+                             const struct synth_list *list, struct error *err);
+
 #endif
