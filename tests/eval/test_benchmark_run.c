@@ -21,36 +21,20 @@
 #include "eval/results.h"
 #include "eval/row_journal.h"
 #include "tests/eval/support_files.h"
+#include "tests/refuse_one.h"
 
 /* ---- Faults ------------------------------------------------------------------------------------------ */
 
-static long writes_left = -1;           /* until the disk is full; negative: it never is */
-static _Thread_local long allowed = -1; /* allocations that succeed before one fails; negative: all do */
+static long writes_left = -1; /* until the disk is full; negative: it never is */
 
 ssize_t __real_write(int fd, const void *data, size_t size);
 ssize_t __wrap_write(int fd, const void *data, size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
 
 ssize_t __wrap_write(int fd, const void *data, size_t size) {
     if (writes_left < 0 || writes_left-- > 0) return __real_write(fd, data, size);
     writes_left = 0;
     errno = ENOSPC;
     return -1;
-}
-
-static bool refuse(void) {
-    return allowed >= 0 && allowed-- == 0;
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return refuse() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size) {
-    return refuse() ? NULL : __real_realloc(memory, size);
 }
 
 /* ---- A run ------------------------------------------------------------------------------------------- */

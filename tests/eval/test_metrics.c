@@ -15,26 +15,7 @@
 #include "eval/comparison.h"
 #include "eval/metrics.h"
 #include "tests/eval/support_files.h"
-
-/* ---- Faults ------------------------------------------------------------------------------------------ */
-
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-
-static int allowed = -1; /* allocations that succeed before one fails; negative: all do */
-
-static int refuse(void) {
-    return allowed >= 0 && allowed-- == 0;
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return refuse() ? NULL : __real_calloc(count, size);
-}
-void *__wrap_realloc(void *memory, size_t size) {
-    return refuse() ? NULL : __real_realloc(memory, size);
-}
+#include "tests/refuse_one.h"
 
 /* ---- Cases ------------------------------------------------------------------------------------------- */
 

@@ -17,20 +17,16 @@
 #include "base/text.h"
 #include "eval/row_journal.h"
 #include "tests/eval/support_files.h"
+#include "tests/refuse_one.h"
 
 /* ---- Faults ------------------------------------------------------------------------------------------ */
 
 static bool disk_is_full, sync_fails;
-static int allowed = -1; /* allocations that succeed before one fails; negative: all do */
 
 ssize_t __real_write(int fd, const void *data, size_t size);
 ssize_t __wrap_write(int fd, const void *data, size_t size);
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
 
 ssize_t __wrap_write(int fd, const void *data, size_t size) {
     if (!disk_is_full) return __real_write(fd, data, size);
@@ -43,18 +39,6 @@ int __wrap_fdatasync(int fd) {
     if (!sync_fails) return __real_fdatasync(fd);
     errno = EIO;
     return -1;
-}
-
-static bool refuse(void) {
-    return allowed >= 0 && allowed-- == 0;
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return refuse() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size) {
-    return refuse() ? NULL : __real_realloc(memory, size);
 }
 
 /* ---- A journal --------------------------------------------------------------------------------------- */
