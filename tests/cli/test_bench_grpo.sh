@@ -2,22 +2,7 @@
 # vs2-bench grpo: what it counts, with the prompt shared and not, and how it says no.
 set -euo pipefail
 build=${VS2_BUILD_DIR:-build}
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-
-fail() {
-  echo "test_bench_grpo: $1" >&2
-  exit 1
-}
-
-# expect CODE WORDS COMMAND...: the command ends with the code, and the one line on stderr has the words.
-expect() {
-  local code=0
-  "${@:3}" >"$folder/out" 2>"$folder/err" || code=$?
-  [ "$code" -eq "$1" ] || fail "exit $code, not $1: ${*:3}: $(cat "$folder/err")"
-  grep -qF -- "$2" "$folder/err" || fail "no '$2' on stderr of ${*:3}: $(cat "$folder/err")"
-  [ "$(wc -l <"$folder/err")" -eq 1 ] || fail "not one line: $(cat "$folder/err")"
-}
+source tests/support.sh
 
 # holds WORDS...: the output has each.
 holds() {
@@ -38,10 +23,10 @@ holds '"rows": 2' '"num_generations": 3' '"completion_tokens": 5' '"prompt_token
 "${grpo[@]}" --prompt-tokens 200 --no-sharing --freeze-vision --beta 0 >"$folder/out"
 holds '"sharing": false' '"policy_tokens": 1224' '"reference_head": 0.000000' '"policy_vision_backward": 0.000000'
 
-expect 2 "data" "$build/vs2-bench" grpo --model "$folder/model"
-expect 2 "sequences" "${grpo[@]}" --sequences 17
-expect 1 "more than --prompt-tokens 3" "${grpo[@]}" --prompt-tokens 3
-expect 2 "nothing" "${grpo[@]}" --device nothing
+refuses 2 "data" "$build/vs2-bench" grpo --model "$folder/model"
+refuses 2 "sequences" "${grpo[@]}" --sequences 17
+refuses 1 "more than --prompt-tokens 3" "${grpo[@]}" --prompt-tokens 3
+refuses 2 "nothing" "${grpo[@]}" --device nothing
 echo '[{"video": "missing.mp4", "prompt": "x"}]' >"$folder/missing.json"
-expect 1 "missing.mp4" "${grpo[@]}" --data "$folder/missing.json"
-expect 1 "$folder/nowhere" "${grpo[@]}" --model "$folder/nowhere"
+refuses 1 "missing.mp4" "${grpo[@]}" --data "$folder/missing.json"
+refuses 1 "$folder/nowhere" "${grpo[@]}" --model "$folder/nowhere"

@@ -2,22 +2,7 @@
 # vs2-bench plan: the 7B model's counts, both formats, and how it says no.
 set -euo pipefail
 build=${VS2_BUILD_DIR:-build}
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-
-fail() {
-  echo "test_bench_plan: $1" >&2
-  exit 1
-}
-
-# expect CODE WORDS COMMAND...: the command ends with the code, and the one line on stderr has the words.
-expect() {
-  local code=0
-  "${@:3}" >"$folder/out" 2>"$folder/err" || code=$?
-  [ "$code" -eq "$1" ] || fail "exit $code, not $1: ${*:3}: $(cat "$folder/err")"
-  grep -qF -- "$2" "$folder/err" || fail "no '$2' on stderr of ${*:3}: $(cat "$folder/err")"
-  [ "$(wc -l <"$folder/err")" -eq 1 ] || fail "not one line: $(cat "$folder/err")"
-}
+source tests/support.sh
 
 plan=("$build/vs2-bench" plan --model configs/qwen2.5-vl-7b)
 
@@ -38,14 +23,14 @@ grep -qE '^ +1024 ' "$folder/out" || fail "no line of 1,024 GPUs"
 # Shares of this machine's processor, and a device that is not there.
 "${plan[@]}" --measure cpu >"$folder/out"
 grep -q 'all figures are computed, with measured [0-9.]* TFLOP/s' "$folder/out" || fail "nothing measured: $(cat "$folder/out")"
-expect 2 "abacus" "${plan[@]}" --measure abacus
+refuses 2 "abacus" "${plan[@]}" --measure abacus
 
 "$build/vs2-bench" --help | grep -q '^  plan ' || fail "the help does not list it"
 
-expect 2 'there is no GPU "k80" in the table (h100, h200, a100, b200, 4090)' "${plan[@]}" --gpu k80
-expect 2 "zero" "${plan[@]}" --zero 4
-expect 2 "gpus" "${plan[@]}" --gpus 0
-expect 2 "model" "$build/vs2-bench" plan
-expect 1 "$folder/none" "$build/vs2-bench" plan --model "$folder/none"
-expect 1 "one side is over 200 times the other" "${plan[@]}" --width 28000 --height 28
+refuses 2 'there is no GPU "k80" in the table (h100, h200, a100, b200, 4090)' "${plan[@]}" --gpu k80
+refuses 2 "zero" "${plan[@]}" --zero 4
+refuses 2 "gpus" "${plan[@]}" --gpus 0
+refuses 2 "model" "$build/vs2-bench" plan
+refuses 1 "$folder/none" "$build/vs2-bench" plan --model "$folder/none"
+refuses 1 "one side is over 200 times the other" "${plan[@]}" --width 28000 --height 28
 echo "all well"

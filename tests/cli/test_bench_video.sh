@@ -2,23 +2,8 @@
 # vs2-bench video: what it prints, and how it says no.
 set -euo pipefail
 program=${VS2_BUILD_DIR:-build}/vs2-bench
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+source tests/support.sh
 clips=tests/golden/video
-
-fail() {
-  echo "test_bench_video: $1" >&2
-  exit 1
-}
-
-# expect CODE WORDS ARGUMENTS...: it ends with the code, and the one line on stderr has the words.
-expect() {
-  local code=0
-  "$program" video "${@:3}" >"$folder/out" 2>"$folder/err" || code=$?
-  [ "$code" -eq "$1" ] || fail "exit $code, not $1: ${*:3}"
-  grep -qF -- "$2" "$folder/err" || fail "no '$2' on stderr of ${*:3}: $(cat "$folder/err")"
-  [ "$(wc -l <"$folder/err")" -le 1 ] || fail "more than one line: $(cat "$folder/err")"
-}
 
 echo '[{"videos": ["bframes.mp4"]}, {"video": "animation.gif"}]' >"$folder/array.json"
 printf '{"path": "uneven.mkv"}\n\n{"video_name": "odd.avi"}\n{"video": "vp9.webm"}\n' >"$folder/lines.jsonl"
@@ -36,11 +21,11 @@ echo '[{"video": "missing.mp4"}]' >"$folder/missing.json"
 echo '[{"prompt": "a cat"}]' >"$folder/none.json"
 echo '[]' >"$folder/empty.json"
 echo '[{"video": 3' >"$folder/broken.json"
-expect 2 "data" --media-dir $clips
-expect 2 "fps" --data "$folder/array.json" --fps 0
-expect 2 "frame-policy" --data "$folder/array.json" --frame-policy other
-expect 1 "missing.mp4: No such file or directory" --data "$folder/missing.json" --media-dir $clips
-expect 1 "row 1: no video" --data "$folder/none.json"
-expect 1 "there are no rows in it" --data "$folder/empty.json"
-expect 1 "broken.json: line 2" --data "$folder/broken.json"
-expect 1 "nowhere.json" --data "$folder/nowhere.json"
+refuses 2 "data" "$program" video --media-dir $clips
+refuses 2 "fps" "$program" video --data "$folder/array.json" --fps 0
+refuses 2 "frame-policy" "$program" video --data "$folder/array.json" --frame-policy other
+refuses 1 "missing.mp4: No such file or directory" "$program" video --data "$folder/missing.json" --media-dir $clips
+refuses 1 "row 1: no video" "$program" video --data "$folder/none.json"
+refuses 1 "there are no rows in it" "$program" video --data "$folder/empty.json"
+refuses 1 "broken.json: line 2" "$program" video --data "$folder/broken.json"
+refuses 1 "nowhere.json" "$program" video --data "$folder/nowhere.json"

@@ -3,22 +3,7 @@
 set -euo pipefail
 program=$(realpath "${VS2_BUILD_DIR:-build}")/vs2-data
 golden=$(realpath tests/golden)
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-
-fail() {
-  echo "test_data_rows: $1" >&2
-  exit 1
-}
-
-# expect CODE WORDS COMMAND...: the command ends with the code, and stdout or stderr has the words.
-expect() {
-  local code=0
-  "${@:3}" >"$folder/out" 2>"$folder/err" || code=$?
-  [ "$code" -eq "$1" ] || fail "exit $code, not $1: ${*:3}: $(cat "$folder/err")"
-  cat "$folder/out" "$folder/err" | grep -qF -- "$2" || fail "no '$2': ${*:3}: $(cat "$folder/out" "$folder/err")"
-  [ "$(grep -c 'error:' "$folder/err")" -le 1 ] || fail "more than one error: $(cat "$folder/err")"
-}
+source tests/support.sh
 
 # found WORDS: the last command's stdout has the words.
 found() { grep -qF -- "$1" "$folder/out" || fail "no '$1' in $(cat "$folder/out")"; }

@@ -4,21 +4,7 @@ set -euo pipefail
 build=$(realpath "${VS2_BUILD_DIR:-build}")
 program=$build/vs2-eval
 golden=$(realpath tests/golden)
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-
-fail() {
-  echo "test_eval_best_of_n: $1" >&2
-  exit 1
-}
-
-# expect CODE WORDS COMMAND...: the command ends with the code, and stdout or stderr has the words.
-expect() {
-  local code=0
-  "${@:3}" >"$folder/out" 2>"$folder/err" || code=$?
-  [ "$code" -eq "$1" ] || fail "exit $code, not $1: ${*:3}: $(cat "$folder/err")"
-  grep -qF -- "$2" "$folder/out" "$folder/err" || fail "no '$2': ${*:3}: $(cat "$folder/out" "$folder/err")"
-}
+source tests/support.sh
 
 cd "$folder"
 # A row with a prompt, three scores and a truth.

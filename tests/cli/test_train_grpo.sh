@@ -3,11 +3,9 @@
 set -euo pipefail
 build=$(realpath "${VS2_BUILD_DIR:-build}")
 train=$build/vs2-train
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+source tests/support.sh
 export OMP_NUM_THREADS=1
-cd "$scratch"
-fail() { echo "FAILED: $*"; exit 1; }
+cd "$folder"
 
 "$build/vs2-data" synth --out set --videos 8 --quiet
 

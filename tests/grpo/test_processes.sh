@@ -9,10 +9,8 @@ if ! grep -q '^MPI_C_LIB_NAMES:STRING=.' "$build/CMakeCache.txt"; then
 fi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMP_NUM_THREADS=1
 export OMPI_MCA_mpi_yield_when_idle=1 ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 # tests/train/test_processes.sh
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-cd "$scratch"
-fail() { echo "FAILED: $*"; exit 1; }
+source tests/support.sh
+cd "$folder"
 
 "$build/vs2-data" synth --out set --videos 8 --quiet
 # Every fourth token that a completion may begin with has a reward: groups have something to learn.
