@@ -18,7 +18,7 @@ enum status reference_open(struct reference *reference, struct train_run *run, b
         reference->model = (struct model){0};
         return status;
     }
-    struct optimizer_sharing sharing = run_sharing(run->config);
+    struct optimizer_sharing sharing = run_sharing(run);
     if (sharing.stage > WHOLE_STAGE) sharing.stage = WHOLE_STAGE;
     if (moves) status = optimizer_open_weights(&reference->weights, &reference->model, &freeze, sharing, err);
     const struct pass_settings settings = {
@@ -47,7 +47,7 @@ static struct tensor piece_of(const struct trained_parameter *parameter, int64_t
     return piece;
 }
 
-static enum status mix(struct device *device, const struct trained_parameter *to,
+static enum status mix(struct device *keeper, const struct trained_parameter *to,
                        const struct trained_parameter *from, float alpha, float *ours, float *theirs,
                        struct error *err) {
     struct tensor kept = to->parts[OPTIMIZER_WEIGHT];
@@ -55,27 +55,27 @@ static enum status mix(struct device *device, const struct trained_parameter *to
     for (int64_t first = 0; first < elements; first += PIECE_ELEMENTS) {
         int64_t count = elements - first < PIECE_ELEMENTS ? elements - first : PIECE_ELEMENTS;
         struct tensor place = piece_of(to, first, count);
-        enum status status = device_read(device, ours, place, err);
-        if (status == STATUS_OK) status = device_read(device, theirs, piece_of(from, first, count), err);
+        enum status status = device_read(keeper, ours, place, err);
+        if (status == STATUS_OK) status = device_read(keeper, theirs, piece_of(from, first, count), err);
         if (status != STATUS_OK) return status;
         for (int64_t i = 0; i < count; i++) ours[i] = ours[i] * (1 - alpha) + theirs[i] * alpha;
-        device_write(device, place, ours);
+        device_write(keeper, place, ours);
     }
     return STATUS_OK;
 }
 
 enum status reference_sync(struct reference *reference, const struct optimizer *trained, double alpha,
                            struct error *err) {
-    struct device *device = reference->model.device;
+    struct device *keeper = reference->weights.keeper; /* the policy's, too */
     float *ours = memory_new(PIECE_ELEMENTS, sizeof *ours, "the reference model", err);
     float *theirs = memory_new(PIECE_ELEMENTS, sizeof *theirs, "the reference model", err);
     enum status status = ours && theirs ? STATUS_OK : STATUS_FAILED;
     for (size_t i = 0; status == STATUS_OK && i < reference->weights.count; i++)
-        status = mix(device, &reference->weights.trained[i], &trained->trained[i], (float)alpha, ours, theirs,
+        status = mix(keeper, &reference->weights.trained[i], &trained->trained[i], (float)alpha, ours, theirs,
                      err);
     free(ours);
     free(theirs);
     if (status != STATUS_OK) return status;
     optimizer_refresh(&reference->weights);
-    return device_synchronize(device, err);
+    return device_synchronize(reference->model.device, err);
 }

@@ -119,6 +119,7 @@ struct train_config {
     int64_t zero_stage;                /* 0 to 3 (train/optimizer.h); has no effect in one process */
     bool overlap_exchanges;            /* exchanges go on beside the passes (train/exchange.h) */
     double process_patience;           /* seconds that processes wait for one that is busy */
+    bool offload_optimizer; /* master weights and moments are in the host's memory (train/offload.h) */
 
     /* Data. */
     struct train_names datasets;      /* dataset, dataset_name: at least one */

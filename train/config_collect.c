@@ -27,6 +27,11 @@ const struct config_setting *config_setting_find(const struct config_reader *rea
     return NULL;
 }
 
+bool config_is_given(const struct config_reader *reader, const char *key) {
+    const struct config_setting *setting = config_setting_find(reader, key);
+    return setting && !yaml_is_null(setting->node);
+}
+
 static enum status unknown_key(const struct config_reader *reader, const char *name,
                                const struct yaml_node *node, struct error *err) {
     const char *nearest = config_key_nearest(name, reader->stages);

@@ -88,6 +88,11 @@ static const struct config_key model_keys[] = {
      .low = 1,
      .high = 1e+12,
      .help = "seconds that processes wait for one that is busy before all are ended"},
+    {.name = "offload_optimizer",
+     .kind = CONFIG_BOOL,
+     .offset = CONFIG(offload_optimizer),
+     .help = "on a GPU: master weights and moments lie in the host's memory, where AdamW runs (ours); that "
+             "of deepspeed when null"},
 };
 
 static const struct config_key sft_keys[] = {

@@ -32,6 +32,8 @@ void config_reader_free(struct config_reader *reader);
 
 /* The setting of the key, or NULL when it was not given. */
 const struct config_setting *config_setting_find(const struct config_reader *reader, const char *key);
+/* Whether the key was given, and not as null. */
+bool config_is_given(const struct config_reader *reader, const char *key);
 
 /* Puts "FILE:LINE: KEY" or "argument 'KEY'" in front of the error. Returns STATUS_USAGE. */
 enum status config_fail(const struct config_reader *reader, const struct config_setting *setting,

@@ -84,7 +84,7 @@ static enum status read_deepspeed(const char *path, struct deepspeed *deepspeed,
     return status == STATUS_OK ? STATUS_OK : STATUS_USAGE;
 }
 
-/* The stage is that of `deepspeed`, unless zero_stage gives one. */
+/* Stage and offload_optimizer are those of `deepspeed`, unless keys of their own give them. */
 static enum status resolve_deepspeed(struct config_reader *reader, struct config_values *values,
                                      struct error *err) {
     const char *path = values->deepspeed;
@@ -97,9 +97,7 @@ static enum status resolve_deepspeed(struct config_reader *reader, struct config
         text_append_string(&reader->notes, "its name tells no ZeRO stage, so it is stage 0\n");
     if (missing && found.stage >= 0)
         text_format(&reader->notes, "by its name it is ZeRO stage %lld\n", (long long)found.stage);
-    if (found.offloads)
-        text_append_string(&reader->notes, "offload_optimizer: on the CPU the optimizer is in host memory "
-                                           "anyway; on a GPU it stays there\n");
+    if (!config_is_given(reader, "offload_optimizer")) values->config.offload_optimizer = found.offloads;
     int64_t *stage = &values->config.zero_stage;
     if (*stage < 0) *stage = found.stage < 0 ? 0 : found.stage;
     bool generates = values->config.stage == TRAIN_STAGE_GRPO || values->config.eval_benchmark;

@@ -8,15 +8,10 @@
 #include "data/visual.h"
 #include "train/config_read.h"
 
-static bool is_given(const struct config_reader *reader, const char *key) {
-    const struct config_setting *setting = config_setting_find(reader, key);
-    return setting && !yaml_is_null(setting->node);
-}
-
 /* A key that was given, but has no effect without another. */
 static enum status check_belongs(const struct config_reader *reader, const char *key, bool belongs,
                                  const char *to, struct error *err) {
-    if (belongs || !is_given(reader, key)) return STATUS_OK;
+    if (belongs || !config_is_given(reader, key)) return STATUS_OK;
     error_usage(err, "it belongs to %s", to);
     return config_fail_at(reader, key, err);
 }
@@ -66,7 +61,8 @@ static enum status resolve_frames(struct config_reader *reader, struct config_va
         {"video_min_frames", "video_maxlen", (double)grpo->video_min_frames, (double)grpo->video_maxlen},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        if (!is_given(reader, pairs[i].low_name) || !is_given(reader, pairs[i].high_name)) continue;
+        if (!config_is_given(reader, pairs[i].low_name) || !config_is_given(reader, pairs[i].high_name))
+            continue;
         if (pairs[i].low <= pairs[i].high) continue;
         error_usage(err, "it is below %s (%g)", pairs[i].low_name, pairs[i].low);
         return config_fail_at(reader, pairs[i].high_name, err);
@@ -152,7 +148,7 @@ static enum status resolve_loss(struct config_reader *reader, struct config_valu
     grpo->importance_sampling_level = config_level_names[values->importance_sampling_level];
     if (strcmp(grpo->loss_type, "gspo") == 0) {
         bool token = strcmp(grpo->importance_sampling_level, "token") == 0;
-        if (token && is_given(reader, "importance_sampling_level")) {
+        if (token && config_is_given(reader, "importance_sampling_level")) {
             error_usage(err, "loss_type gspo has ratios of completions (sequence)");
             return config_fail_at(reader, "importance_sampling_level", err);
         }
@@ -176,7 +172,7 @@ enum status config_resolve_grpo(struct config_reader *reader, struct config_valu
                                 struct error *err) {
     struct train_config *config = &values->config;
     if (!values->shuffle_dataset) config->disable_shuffling = true;
-    if (!is_given(reader, "plot_loss")) config->plot_loss = true; /* no such key there */
+    if (!config_is_given(reader, "plot_loss")) config->plot_loss = true; /* no such key there */
     enum status status = check_files(reader, config, err);
     if (status == STATUS_OK) status = resolve_template(reader, &config->grpo, err);
     if (status == STATUS_OK) status = resolve_frames(reader, values, err);

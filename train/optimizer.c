@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "tensor/ops.h"
+#include "train/offload.h"
 #include "train/units.h"
 
 /* From which stage on passes find weights, and gradients, in rooms that parameters share (train/units.h). */
@@ -65,7 +66,7 @@ int64_t optimizer_bytes(const struct model *model, const struct parameter *param
 int64_t optimizer_shared_bytes(const struct model *model, const struct parameter *parameters, size_t count,
                                const struct freeze *freeze, struct optimizer_sharing sharing) {
     const int stage = communicator_size(sharing.processes) > 1 ? sharing.stage : 0;
-    if (stage == 0) return optimizer_bytes(model, parameters, count, freeze);
+    if (stage == 0 && !sharing.host) return optimizer_bytes(model, parameters, count, freeze);
     int64_t bytes = units_bytes(model, parameters, count, freeze, stage);
     for (size_t i = 0; i < count; i++) {
         const struct parameter *p = &parameters[i];
@@ -73,9 +74,10 @@ int64_t optimizer_shared_bytes(const struct model *model, const struct parameter
         int64_t shard = communicator_shard(sharing.processes, p->rows, p->cols, 0).count;
         int64_t modelled = stage >= STAGE_OF_WEIGHTS ? shard : p->rows * p->cols;
         int64_t learned = stage >= STAGE_OF_GRADIENTS ? shard : p->rows * p->cols;
-        int64_t weights = optimizer_takes_weights(model, p) ? modelled : shard;
+        int64_t weights = optimizer_takes_weights(model, p) ? modelled : sharing.host ? 0 : shard;
+        int64_t moments = sharing.host ? 0 : 2 * shard;
         int64_t copies = optimizer_takes_copy(model, p) ? modelled : 0;
-        bytes += (int64_t)dtype_size(DTYPE_F32) * (weights + 2 * shard + learned) +
+        bytes += (int64_t)dtype_size(DTYPE_F32) * (weights + moments + learned) +
                  (int64_t)dtype_size(DTYPE_BF16) * copies;
     }
     return bytes;
@@ -95,17 +97,29 @@ int64_t optimizer_gathered_bytes(const struct model *model, const struct paramet
     return bytes;
 }
 
-/* A zeroed tensor of the parameter's shape that the optimizer owns; no data when there is no memory. */
-static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, int64_t rows, int64_t cols,
-                                const char *what, struct error *err) {
+int64_t optimizer_host_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,
+                             struct optimizer_sharing sharing) {
+    const bool shared = communicator_size(sharing.processes) > 1 && sharing.stage > 0;
+    int64_t elements = 0;
+    for (size_t i = 0; sharing.host && i < count; i++)
+        if (!freeze_holds(freeze, &parameters[i]))
+            elements += communicator_shard(shared ? sharing.processes : NULL, parameters[i].rows,
+                                           parameters[i].cols, 0)
+                            .count;
+    return OPTIMIZER_GRADIENT * (int64_t)dtype_size(DTYPE_F32) * elements;
+}
+
+/* A zeroed tensor that the optimizer owns; no data when there is no memory. */
+static struct tensor own_tensor(struct optimizer *optimizer, struct device *device, enum dtype dtype,
+                                int64_t rows, int64_t cols, const char *what, struct error *err) {
     struct tensor none = {0};
     if (memory_grow(&optimizer->memory, &optimizer->memory_capacity, optimizer->memory_count + 1,
                     sizeof *optimizer->memory, what, err) != STATUS_OK)
         return none;
     size_t bytes = (size_t)rows * (size_t)cols * dtype_size(dtype);
-    void *memory = device_allocate(optimizer->model->device, bytes, what, err);
+    void *memory = device_allocate(device, bytes, what, err);
     if (!memory) return none;
-    optimizer->memory[optimizer->memory_count++] = memory;
+    optimizer->memory[optimizer->memory_count++] = (struct owned){device, memory};
     return tensor_at(memory, dtype, rows, cols);
 }
 
@@ -114,6 +128,7 @@ static struct tensor own_tensor(struct optimizer *optimizer, enum dtype dtype, i
 static enum status make_wholes(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
                                struct error *err) {
     const struct parameter *p = trained->parameter;
+    struct device *device = optimizer->model->device;
     struct unit_tensors in_rooms = {0};
     if (optimizer->units) in_rooms = units_tensors(optimizer->units, (size_t)(p - optimizer->parameters));
     const struct {
@@ -130,9 +145,10 @@ static enum status make_wholes(struct optimizer *optimizer, struct trained_param
     };
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         if (!wholes[i].wanted) continue;
-        *wholes[i].whole = optimizer->stage >= wholes[i].stage
-                               ? wholes[i].in_room
-                               : own_tensor(optimizer, wholes[i].dtype, p->rows, p->cols, p->name, err);
+        *wholes[i].whole =
+            optimizer->stage >= wholes[i].stage
+                ? wholes[i].in_room
+                : own_tensor(optimizer, device, wholes[i].dtype, p->rows, p->cols, p->name, err);
         if (!wholes[i].whole->data) return STATUS_FAILED;
     }
     return STATUS_OK;
@@ -143,21 +159,33 @@ static enum status make_wholes(struct optimizer *optimizer, struct trained_param
 static enum status make_slices(struct optimizer *optimizer, struct trained_parameter *trained, int parts,
                                struct error *err) {
     const struct parameter *p = trained->parameter;
+    struct device *device = optimizer->model->device;
     struct tensor wholes[OPTIMIZER_PARTS] = {0};
-    if (optimizer->stage < STAGE_OF_WEIGHTS) wholes[OPTIMIZER_WEIGHT] = trained->weight;
+    if (optimizer->stage < STAGE_OF_WEIGHTS && !optimizer->offload)
+        wholes[OPTIMIZER_WEIGHT] = trained->weight;
     if (optimizer->stage < STAGE_OF_GRADIENTS) wholes[OPTIMIZER_GRADIENT] = trained->gradient;
     struct tensor shape =
         shard_view((struct tensor){NULL, DTYPE_F32, p->rows, p->cols, p->cols}, trained->shard);
     for (int part = 0; part < parts; part++) {
-        trained->parts[part] = wholes[part].data
-                                   ? shard_view(wholes[part], trained->shard)
-                                   : own_tensor(optimizer, DTYPE_F32, shape.rows, shape.cols, p->name, err);
+        trained->parts[part] =
+            wholes[part].data ? shard_view(wholes[part], trained->shard)
+                              : own_tensor(optimizer, part == OPTIMIZER_GRADIENT ? device : optimizer->keeper,
+                                           DTYPE_F32, shape.rows, shape.cols, p->name, err);
         if (!trained->parts[part].data) return STATUS_FAILED;
+    }
+    trained->own = trained->parts[OPTIMIZER_WEIGHT];
+    if (optimizer->offload && !trained->weight.data) {
+        trained->own = trained->weight;
+    } else if (optimizer->offload) {
+        trained->own = optimizer->stage < STAGE_OF_WEIGHTS
+                           ? shard_view(trained->weight, trained->shard)
+                           : own_tensor(optimizer, device, DTYPE_F32, shape.rows, shape.cols, p->name, err);
+        if (!trained->own.data) return STATUS_FAILED;
     }
     if (!trained->operand.data) return STATUS_OK;
     trained->copy = optimizer->stage < STAGE_OF_WEIGHTS
                         ? shard_view(trained->operand, trained->shard)
-                        : own_tensor(optimizer, DTYPE_BF16, shape.rows, shape.cols, p->name, err);
+                        : own_tensor(optimizer, device, DTYPE_BF16, shape.rows, shape.cols, p->name, err);
     return trained->copy.data ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -166,7 +194,8 @@ static void copy_weights(struct optimizer *optimizer, const struct trained_param
     struct device *device = optimizer->model->device;
     struct tensor stored = *parameter_tensor(optimizer->model, trained->parameter);
     struct tensor part = shard_view(stored, trained->shard);
-    convert(device, trained->parts[OPTIMIZER_WEIGHT], part);
+    if (optimizer->offload) offload_take(optimizer->offload, trained->parts[OPTIMIZER_WEIGHT], part);
+    if (trained->own.data) convert(device, trained->own, part);
     if (trained->copy.data) convert(device, trained->copy, part);
     if (optimizer->stage == 0 || optimizer->stage >= STAGE_OF_WEIGHTS) return;
     if (trained->weight.data) convert(device, trained->weight, stored);
@@ -216,7 +245,9 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
         .model = model,
         .processes = sharing.processes,
         .stage = communicator_size(sharing.processes) > 1 ? sharing.stage : 0,
+        .keeper = sharing.host ? sharing.host : model->device,
     };
+    if (sharing.host && !(optimizer->offload = offload_new(model->device, sharing.host, err))) goto err;
     if (make_gradients(optimizer, err) != STATUS_OK) goto err;
     optimizer->parameters = parameters_list(&model->config, &optimizer->parameter_count, err);
     if (!optimizer->parameters) goto err;
@@ -236,7 +267,8 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
         optimizer_close(optimizer);
         return error_usage(err, "every part of the model is frozen: there is nothing to train");
     }
-    optimizer->norms = own_tensor(optimizer, DTYPE_F32, 1, (int64_t)optimizer->count, "gradient norms", err);
+    optimizer->norms =
+        own_tensor(optimizer, model->device, DTYPE_F32, 1, (int64_t)optimizer->count, "gradient norms", err);
     optimizer->host_norms = memory_new(optimizer->count, sizeof *optimizer->host_norms, "norms", err);
     optimizer->sliced = memory_new(2 * optimizer->count, sizeof *optimizer->sliced, "shared parameters", err);
     if (!optimizer->norms.data || !optimizer->host_norms || !optimizer->sliced) goto err;
@@ -265,8 +297,9 @@ enum status optimizer_open_weights(struct optimizer *optimizer, struct model *mo
 void optimizer_close(struct optimizer *optimizer) {
     optimizer_drop_weights(optimizer);
     units_free(optimizer->units);
+    offload_free(optimizer->offload);
     for (size_t i = 0; i < optimizer->memory_count; i++)
-        device_release(optimizer->model->device, optimizer->memory[i]);
+        device_release(optimizer->memory[i].device, optimizer->memory[i].memory);
     free(optimizer->memory);
     free(optimizer->host_norms);
     free(optimizer->sliced);
@@ -305,8 +338,7 @@ static void share_weights(struct optimizer *optimizer) {
     if (optimizer->stage == 0 || optimizer->stage >= STAGE_OF_WEIGHTS) return;
     for (size_t i = 0; i < optimizer->count; i++) {
         const struct trained_parameter *trained = &optimizer->trained[i];
-        if (trained->weight.data)
-            optimizer->sliced[count++] = (struct sliced){trained->weight, trained->parts[OPTIMIZER_WEIGHT]};
+        if (trained->weight.data) optimizer->sliced[count++] = (struct sliced){trained->weight, trained->own};
         if (trained->operand.data)
             optimizer->sliced[count++] = (struct sliced){trained->operand, trained->copy};
     }
@@ -338,8 +370,7 @@ static enum status make_all_whole(struct optimizer *optimizer, size_t *count, st
         const struct trained_parameter *trained = &optimizer->trained[i];
         struct tensor weight = {0}, copy = {0};
         if (trained->weight.data &&
-            make_whole(optimizer, trained->parameter, trained->parts[OPTIMIZER_WEIGHT], count, &weight,
-                       err) != STATUS_OK)
+            make_whole(optimizer, trained->parameter, trained->own, count, &weight, err) != STATUS_OK)
             return STATUS_FAILED;
         if (trained->operand.data &&
             make_whole(optimizer, trained->parameter, trained->copy, count, &copy, err) != STATUS_OK)
@@ -416,9 +447,12 @@ void optimizer_step(struct optimizer *optimizer, const struct optimizer_settings
     for (size_t i = 0; i < optimizer->count; i++) {
         struct trained_parameter *trained = &optimizer->trained[i];
         options.weight_decay = trained->decays ? settings->weight_decay : 0;
-        adamw_step(device, trained->parts[OPTIMIZER_WEIGHT], trained->parts[OPTIMIZER_FIRST],
-                   trained->parts[OPTIMIZER_SECOND], trained->parts[OPTIMIZER_GRADIENT], trained->copy,
-                   options);
+        if (optimizer->offload)
+            offload_step(optimizer->offload, trained, options);
+        else
+            adamw_step(device, trained->parts[OPTIMIZER_WEIGHT], trained->parts[OPTIMIZER_FIRST],
+                       trained->parts[OPTIMIZER_SECOND], trained->parts[OPTIMIZER_GRADIENT], trained->copy,
+                       options);
         if (optimizer->stage > 0) clear(device, trained->gradient); /* what are the others' parts, too */
     }
     share_weights(optimizer);
@@ -434,8 +468,10 @@ void optimizer_clear(struct optimizer *optimizer) {
 void optimizer_refresh(struct optimizer *optimizer) {
     for (size_t i = 0; i < optimizer->count; i++) {
         struct trained_parameter *trained = &optimizer->trained[i];
-        if (trained->copy.data)
-            convert(optimizer->model->device, trained->copy, trained->parts[OPTIMIZER_WEIGHT]);
+        if (optimizer->offload)
+            offload_show(optimizer->offload, trained);
+        else if (trained->copy.data)
+            convert(optimizer->model->device, trained->copy, trained->own);
     }
     share_weights(optimizer);
 }

@@ -33,7 +33,8 @@ bool freeze_holds(const struct freeze *freeze, const struct parameter *parameter
  * do decay, as they do there. */
 bool parameter_decays(const struct parameter *parameter);
 
-/* The four tensors of a trained parameter, all f32: of its elements that this process keeps. */
+/* The four tensors of a trained parameter, all f32: of its elements that this process keeps. The first three
+ * lie with the optimizer's keeper. */
 enum optimizer_part {
     OPTIMIZER_WEIGHT,
     OPTIMIZER_FIRST,
@@ -47,6 +48,8 @@ struct trained_parameter {
     struct shard shard; /* the elements that this process keeps: all, unless the state is shared */
     struct tensor parts[OPTIMIZER_PARTS];
     struct tensor copy; /* bf16, what the model multiplies with; no tensor: it takes the weight itself */
+    struct tensor own;  /* f32, the same elements of `weight`: with the keeper on the model's device that is
+                           parts[OPTIMIZER_WEIGHT] */
     /* The whole parameter, as passes use it: f32 weights, their copy, and where gradients are added up. The
      * first two are no tensors where passes have no use for them. */
     struct tensor weight, operand, gradient;
@@ -60,29 +63,41 @@ struct optimizer_sharing {
      * nor a whole model. */
     int stage;
     bool overlaps; /* from stage 2 on: exchanges go on beside the passes (train/exchange.h) */
+    /* A CPU that keeps master weights and moments of a model on another device (train/offload.h), and
+     * outlives the optimizer; NULL: the model's device keeps them. */
+    struct device *host;
 };
 
-struct units; /* train/units.h */
+struct units;   /* train/units.h */
+struct offload; /* train/offload.h */
+
+/* Memory that the optimizer gives back. */
+struct owned {
+    struct device *device;
+    void *memory;
+};
 
 struct optimizer {
     struct model *model;
     struct communicator *processes;
-    int stage;              /* 0 with one process */
-    struct units *units;    /* from stage 2 on: the rooms of what is not whole; else NULL */
-    struct model gradients; /* the gradients in the model's own shape; tensors of frozen parameters have no
-                               data */
+    int stage;               /* 0 with one process */
+    struct units *units;     /* from stage 2 on: the rooms of what is not whole; else NULL */
+    struct device *keeper;   /* of master weights and moments: the model's device, or the sharing's host */
+    struct offload *offload; /* NULL: the keeper is the model's device */
+    struct model gradients;  /* the gradients in the model's own shape; tensors of frozen parameters have no
+                                data */
     struct parameter *parameters; /* all of the model's */
     size_t parameter_count;
     struct trained_parameter *trained;
     size_t count;
     int64_t elements;    /* trained, in all, of all processes */
-    int64_t bytes;       /* that these take with moments, gradients and copies */
+    int64_t bytes;       /* that these take of the model's device with moments, gradients and copies */
     int64_t step;        /* updates done */
     struct tensor norms; /* f32 [1, count]: room for optimizer_norm */
     float *host_norms;
     struct sliced *sliced; /* [2 * count]: room for what is exchanged */
     void **gathered;       /* [2 * count]: whole weights; NULL: there are none now */
-    void **memory;
+    struct owned *memory;
     size_t memory_count, memory_capacity;
 };
 
@@ -123,9 +138,12 @@ void optimizer_close(struct optimizer *optimizer);
 int64_t optimizer_bytes(const struct model *model, const struct parameter *parameters, size_t count,
                         const struct freeze *freeze);
 
-/* The same for a process that shares the model's state, with its rooms (train/units.h). */
+/* The same for a process that shares the model's state, with its rooms (train/units.h); and what it takes of
+ * the sharing's host, 0 without one. */
 int64_t optimizer_shared_bytes(const struct model *model, const struct parameter *parameters, size_t count,
                                const struct freeze *freeze, struct optimizer_sharing sharing);
+int64_t optimizer_host_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,
+                             struct optimizer_sharing sharing);
 
 /* Adds up the gradients of all processes, as far as this one needs them; to be called before norm and step.
  */

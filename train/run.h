@@ -85,6 +85,7 @@ struct train_run {
     const struct run_stage *stage;
     char *folder; /* of the model trained from */
     struct device device;
+    struct device host; /* keeps the optimizer's state where offload_optimizer says so; else not open */
     struct model model;
     struct tokenizer *tokenizer;
     struct vision_cache *cache; /* NULL: the tower is trained, or nothing is to be kept */
@@ -131,10 +132,17 @@ void run_close(struct train_run *run);
  */
 void run_schedule(struct train_run *run, int64_t batches, int64_t epoch_steps);
 
-/* What the configuration freezes, the processes that share the state, and the type it computes in. */
+/* What the configuration freezes, and the type it computes in. */
 struct freeze run_freeze(const struct train_config *config);
-struct optimizer_sharing run_sharing(const struct train_config *config);
 enum dtype run_dtype(const struct train_config *config);
+
+/* The processes that share the optimizer's state, and the host that keeps it, if run_open_device found that
+ * one is to. */
+struct optimizer_sharing run_sharing(struct train_run *run);
+
+/* The device, and the host's beside it where the state goes there: a device without memory of its own has it
+ * there anyway. */
+enum status run_open_device(struct train_run *run, struct error *err);
 
 /* Whether this is the process that writes and speaks: the first. */
 bool run_leads(const struct train_run *run);

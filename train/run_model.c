@@ -57,17 +57,30 @@ enum dtype run_dtype(const struct train_config *config) {
     return config->bf16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
-struct optimizer_sharing run_sharing(const struct train_config *config) {
-    return (struct optimizer_sharing){config->processes, (int)config->zero_stage, config->overlap_exchanges};
+enum status run_open_device(struct train_run *run, struct error *err) {
+    enum status status = device_open(run->config->device, &run->device, err);
+    if (status != STATUS_OK || !run->config->offload_optimizer) return status;
+    if (device_describe(&run->device).own_memory) return device_open("cpu", &run->host, err);
+    progress_message(run->progress,
+                     "offload_optimizer: on this device the optimizer is in host memory anyway");
+    return STATUS_OK;
+}
+
+struct optimizer_sharing run_sharing(struct train_run *run) {
+    const struct train_config *config = run->config;
+    return (struct optimizer_sharing){.processes = config->processes,
+                                      .stage = (int)config->zero_stage,
+                                      .overlaps = config->overlap_exchanges,
+                                      .host = run->host.backend ? &run->host : NULL};
 }
 
 enum status run_open_model(struct train_run *run, struct error *err) {
     const struct train_config *config = run->config;
     const struct freeze freeze = run_freeze(config);
-    const struct optimizer_sharing sharing = run_sharing(config);
-    enum status status = device_open(config->device, &run->device, err);
+    enum status status = run_open_device(run, err);
     if (status != STATUS_OK) return status;
     run->visual->frames = device_describe(&run->device).own_memory;
+    const struct optimizer_sharing sharing = run_sharing(run);
     status = optimizer_open_model(run->folder, &run->device, run_dtype(config), &freeze, &run->model, err);
     if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, sharing, err);
     if (status == STATUS_OK) status = make_cache(run, err);

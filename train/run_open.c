@@ -201,6 +201,7 @@ void run_close(struct train_run *run) {
     if (run->optimizer.model) optimizer_close(&run->optimizer);
     if (run->model.device) model_close(&run->model);
     if (run->device.backend) device_close(&run->device);
+    if (run->host.backend) device_close(&run->host);
     skipped_free(&run->skipped);
     skipped_free(&run->news);
     run_metrics_free(&run->metrics);

@@ -37,7 +37,7 @@ static void count_parameters(struct run_plan *plan, const struct parameter *para
 enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct error *err) {
     const struct freeze freeze = run_freeze(run->config);
     *plan = (struct run_plan){.run = run};
-    enum status status = device_open(run->config->device, &run->device, err);
+    enum status status = run_open_device(run, err);
     if (status == STATUS_OK)
         status = optimizer_open_model(run->folder, &run->device, run_dtype(run->config), &freeze, &run->model,
                                       err);
@@ -48,10 +48,10 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
     count_parameters(plan, parameters, count, &freeze);
     plan->whole_bytes = (double)optimizer_bytes(&run->model, parameters, count, &freeze);
     plan->trained_bytes =
-        (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, run_sharing(run->config));
+        (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, run_sharing(run));
     if (run->config->stage == TRAIN_STAGE_GRPO || run->benchmark)
-        plan->gathered_bytes = (double)optimizer_gathered_bytes(&run->model, parameters, count, &freeze,
-                                                                run_sharing(run->config));
+        plan->gathered_bytes =
+            (double)optimizer_gathered_bytes(&run->model, parameters, count, &freeze, run_sharing(run));
     free(parameters);
     printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
            run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));
@@ -91,8 +91,7 @@ double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t
 void run_plan_memory(struct run_plan *plan) {
     const int processes = communicator_size(plan->run->config->processes);
     if (processes > 1)
-        printf("memory of each of %d processes, ZeRO stage %d\n", processes,
-               run_sharing(plan->run->config).stage);
+        printf("memory of each of %d processes, ZeRO stage %d\n", processes, run_sharing(plan->run).stage);
     else
         printf("memory\n");
     run_plan_bytes(plan, "weights, moments, gradients (trained)", plan->trained_bytes);
@@ -109,7 +108,7 @@ void run_plan_bytes(struct run_plan *plan, const char *what, double bytes) {
 void run_plan_end(struct run_plan *plan) {
     double available = available_memory();
     const struct train_config *config = plan->run->config;
-    bool by_pieces = communicator_size(config->processes) > 1 && run_sharing(config).stage > 0;
+    bool by_pieces = communicator_size(config->processes) > 1 && run_sharing(plan->run).stage > 0;
     if (!config->save_only_model && !by_pieces)
         run_plan_bytes(plan, "a checkpoint while it is written", 12.0 * (double)plan->trained);
     printf("  %-36s %10.3f GB\n", "all", plan->total / 1e9);

@@ -41,7 +41,7 @@ static enum status give(const struct run_tensors *tensors, const double request[
     const struct trained_parameter *trained = find_trained(tensors, (size_t)request[REQUEST_INDEX], part);
     const struct optimizer *optimizer = tensors->optimizer;
     const struct shard wanted = {(int64_t)request[REQUEST_FIRST], (int64_t)request[REQUEST_COUNT]};
-    return communicator_collect(optimizer->processes, optimizer->model->device, trained->parameter->rows,
+    return communicator_collect(optimizer->processes, optimizer->keeper, trained->parameter->rows,
                                 trained->parameter->cols, trained->parts[part_of(part)], wanted, elements,
                                 err);
 }
@@ -56,7 +56,7 @@ static enum status read_elements(void *state, size_t index, enum checkpoint_part
     }
     struct tensor whole = find_trained(tensors, index, part)->parts[part_of(part)];
     struct tensor piece = tensor_cols(tensor_reshape(whole, 1, whole.rows * whole.cols), first, count);
-    return device_read(tensors->optimizer->model->device, elements, piece, err);
+    return device_read(tensors->optimizer->keeper, elements, piece, err);
 }
 
 struct checkpoint_reader run_state_reader(struct run_tensors *tensors) {
@@ -92,7 +92,7 @@ static enum status write_elements(void *state, size_t index, enum checkpoint_par
     struct tensor kept = trained->parts[part_of(part)];
     struct tensor flat = tensor_reshape(kept, 1, kept.rows * kept.cols);
     if (own.count > 0)
-        device_write(tensors->optimizer->model->device,
+        device_write(tensors->optimizer->keeper,
                      tensor_cols(flat, own.first - trained->shard.first, own.count),
                      elements + (own.first - first));
     return STATUS_OK;

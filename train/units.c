@@ -266,7 +266,7 @@ static void add_weights(struct units *units, struct unit *unit, struct sliced **
                         enum model_unit kind) {
     const struct trained_parameter *trained = &units->optimizer->trained[index];
     bool embedding = trained->parameter->unit == UNIT_EMBEDDING, head = kind == UNIT_HEAD;
-    struct sliced weight = {trained->weight, trained->parts[OPTIMIZER_WEIGHT]};
+    struct sliced weight = {trained->weight, trained->own};
     struct sliced copy = {trained->operand, trained->copy};
     /* The embedding is looked up in f32, and is the head by its copy if there is one. */
     struct sliced used = embedding && !head ? weight : copy.whole.data ? copy : weight;

@@ -33,8 +33,8 @@ static void open_run(struct opened *opened, const char *bf16) {
     assert_int_equal(
         optimizer_open_model(folder, &run->device, run_dtype(&opened->config), &freeze, &run->model, &err),
         STATUS_OK);
-    assert_int_equal(
-        optimizer_open(&run->optimizer, &run->model, &freeze, run_sharing(&opened->config), &err), STATUS_OK);
+    assert_int_equal(optimizer_open(&run->optimizer, &run->model, &freeze, run_sharing(run), &err),
+                     STATUS_OK);
 }
 
 static void close_run(struct opened *opened) {

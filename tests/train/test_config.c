@@ -302,7 +302,7 @@ static void test_resume(void **state) {
     }
 }
 
-/* zero_stage wins over the file's; the optimizer is in host memory already. */
+/* zero_stage and offload_optimizer win over the file's. */
 static void test_zero_stage(void **state) {
     (void)state;
     static const struct {
@@ -322,8 +322,14 @@ static void test_zero_stage(void **state) {
     snprintf(words, sizeof words, "deepspeed=%s/ds.json", folder);
     config = config_of(words);
     assert_int_equal(config.zero_stage, 1);
-    assert_non_null(
-        strstr(config.notes, "offload_optimizer: on the CPU the optimizer is in host memory anyway"));
+    assert_true(config.offload_optimizer);
+    train_config_free(&config);
+    snprintf(words, sizeof words, "deepspeed=%s/ds.json offload_optimizer=false", folder);
+    config = config_of(words);
+    assert_false(config.offload_optimizer);
+    train_config_free(&config);
+    config = config_of("offload_optimizer=true");
+    assert_true(config.offload_optimizer);
     train_config_free(&config);
 }
 

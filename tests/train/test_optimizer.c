@@ -139,12 +139,81 @@ static void test_norm_and_step(void **state) {
     close_all(&f);
 }
 
+/* Three steps, with gradients that differ from element to element; then all that the keeper has, in `kept`,
+ * and all that passes use, in `seen`, each of 3 * elements at most. */
+static void take_steps(struct fixture *f, float *kept, float *seen) {
+    struct optimizer *o = &f->optimizer;
+    const struct optimizer_settings settings = {
+        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.1, .max_grad_norm = 1};
+    for (int step = 0; step < 3; step++) {
+        double norm;
+        for (size_t i = 0; i < o->count; i++) {
+            struct tensor gradient = o->trained[i].parts[OPTIMIZER_GRADIENT];
+            size_t elements = (size_t)(gradient.rows * gradient.cols);
+            for (size_t e = 0; e < elements; e++) seen[e] = sinf((float)(e + 1) * (float)(step + 1));
+            device_write(&f->device, gradient, seen);
+        }
+        assert_int_equal(optimizer_norm(o, 0.5, &norm, &err), STATUS_OK);
+        optimizer_step(o, &settings, 0.01, 0.5, norm);
+    }
+    assert_int_equal(device_synchronize(&f->device, &err), STATUS_OK);
+    for (size_t i = 0; i < o->count; i++) {
+        const struct trained_parameter *t = &o->trained[i];
+        for (int part = 0; part < OPTIMIZER_GRADIENT; part++) {
+            assert_int_equal(device_read(o->keeper, kept, t->parts[part], &err), STATUS_OK);
+            kept += t->parts[part].rows * t->parts[part].cols;
+        }
+        struct tensor tensors[] = {t->weight, t->operand, t->gradient};
+        for (size_t k = 0; k < sizeof tensors / sizeof *tensors; k++) {
+            if (!tensors[k].data) continue;
+            assert_int_equal(device_read(&f->device, seen, tensors[k], &err), STATUS_OK);
+            seen += tensors[k].rows * tensors[k].cols;
+        }
+    }
+}
+
+/* With the state on a host the CPU's numbers do not change by a bit, though the device has less to keep. */
+static void test_offload(void **state) {
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        float *kept[2], *seen[2];
+        size_t elements = 0;
+        int64_t bytes[2];
+        for (int offloads = 0; offloads < 2; offloads++) {
+            struct fixture f;
+            struct device host;
+            struct freeze freeze = {true, false, false};
+            open_model(&f, "tests/golden/model/tied", bf16 ? DTYPE_BF16 : DTYPE_F32, &freeze);
+            assert_int_equal(device_open("cpu", &host, &err), STATUS_OK);
+            const struct optimizer_sharing sharing = {.host = offloads ? &host : NULL};
+            if (optimizer_open(&f.optimizer, &f.model, &freeze, sharing, &err) != STATUS_OK)
+                fail_msg("%s", err.message);
+            struct optimizer *o = &f.optimizer;
+            elements = (size_t)o->elements;
+            kept[offloads] = calloc(3 * elements, sizeof(float));
+            seen[offloads] = calloc(3 * elements, sizeof(float));
+            take_steps(&f, kept[offloads], seen[offloads]);
+            bytes[offloads] = o->bytes;
+            assert_int_equal(optimizer_host_bytes(o->parameters, o->parameter_count, &freeze, sharing),
+                             offloads ? 12 * o->elements : 0);
+            close_all(&f);
+            device_close(&host);
+        }
+        assert_memory_equal(kept[0], kept[1], 3 * elements * sizeof(float));
+        assert_memory_equal(seen[0], seen[1], 3 * elements * sizeof(float));
+        assert_true(bytes[1] <= bytes[0] - 8 * (int64_t)elements);
+        for (int i = 0; i < 2; i++) {
+            free(kept[i]);
+            free(seen[i]);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_decays),
-        cmocka_unit_test(test_frozen_parts),
-        cmocka_unit_test(test_nothing_to_train),
-        cmocka_unit_test(test_norm_and_step),
+        cmocka_unit_test(test_what_decays),      cmocka_unit_test(test_frozen_parts),
+        cmocka_unit_test(test_nothing_to_train), cmocka_unit_test(test_norm_and_step),
+        cmocka_unit_test(test_offload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

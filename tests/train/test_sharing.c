@@ -42,7 +42,7 @@ struct fixture {
 
 static void open_all(struct fixture *f, const char *name, enum dtype compute, int stage, bool overlaps) {
     const struct freeze freeze = {0};
-    const struct optimizer_sharing sharing = {all, stage, overlaps};
+    const struct optimizer_sharing sharing = {.processes = all, .stage = stage, .overlaps = overlaps};
     assert_int_equal(device_open(test_device("cpu"), &f->device, &err), STATUS_OK);
     if (optimizer_open_model(name, &f->device, compute, &freeze, &f->model, &err) != STATUS_OK ||
         optimizer_open(&f->optimizer, &f->model, &freeze, sharing, &err) != STATUS_OK)
@@ -166,7 +166,7 @@ static void test_bytes(void **state) {
         struct fixture f;
         open_all(&f, "tests/golden/model/tied", DTYPE_BF16, stage, false);
         const struct optimizer *o = &f.optimizer;
-        const struct optimizer_sharing sharing = {all, stage, false};
+        const struct optimizer_sharing sharing = {.processes = all, .stage = stage};
         int64_t bytes = units_bytes(&f.model, o->parameters, o->parameter_count, &freeze, o->stage);
         for (size_t p = 0; p < o->count; p++) {
             const struct trained_parameter *trained = &o->trained[p];
