@@ -124,6 +124,11 @@ static void fiber_run(void) {
 
 /* ---- Barriers and warps ------------------------------------------------------------------------------ */
 
+/* Whether a thread waits in this line; in most cases it has the very same text. */
+static bool waits_at(const struct thread *thread, const char *file, int line) {
+    return thread->line == line && (thread->file == file || strcmp(thread->file, file) == 0);
+}
+
 bool emulator_barrier(bool vote, const char *file, int line) {
     struct thread *own = &machine.threads[machine.current];
     struct warp *warp = &machine.warps[machine.current / EMULATOR_WARP];
@@ -131,7 +136,7 @@ bool emulator_barrier(bool vote, const char *file, int line) {
     own->file = file;
     own->line = line;
     if (barrier->count++ == 0) barrier->first = own;
-    if (barrier->first->line != line || strcmp(barrier->first->file, file) != 0)
+    if (!waits_at(barrier->first, file, line))
         machine_die("divergent barrier: threads wait at %s:%d and at %s:%d", barrier->first->file,
                     barrier->first->line, file, line);
     barrier->vote = barrier->vote || vote;
