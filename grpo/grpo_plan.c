@@ -60,6 +60,23 @@ static double patch_bytes(const struct grpo *grpo) {
     return copies * (double)prompts * (double)train->most_patches * columns * (double)sizeof(float);
 }
 
+struct growth {
+    const struct grpo *grpo;
+    const struct run_plan *plan;
+    const struct rollout *rollout; /* NULL: none are drawn */
+};
+
+/* Of a group's pass and the rollouts, with so many completions of a prompt. */
+static double bytes_of_completions(const void *context, int64_t count) {
+    const struct growth *growth = context;
+    const struct problem_set *train = &growth->grpo->problems.train;
+    int64_t wanted = count * growth->grpo->run.config->grpo.max_completion_length;
+    double cache = growth->rollout
+                       ? (double)rollout_cache_bytes(growth->rollout, train->longest, count, train->count)
+                       : 0;
+    return cache + run_plan_pass(growth->plan, train->longest + wanted, wanted);
+}
+
 static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, struct error *err) {
     const struct train_config *config = grpo->run.config;
     const struct freeze freeze = run_freeze(config);
@@ -69,18 +86,22 @@ static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, 
     if (!rollout) return STATUS_FAILED;
     double cache = (double)rollout_cache_bytes(rollout, grpo->problems.train.longest,
                                                config->grpo.num_generations, grpo->problems.train.count);
-    rollout_free(rollout);
     run_plan_memory(plan);
     if (config->grpo.beta > 0) run_plan_bytes(plan, "reference model", reference_bytes(grpo, plan));
     if (!grpo->recorded) run_plan_bytes(plan, "keys and values of rollouts", cache);
     if (config->grpo.pass_tokens > tokens) tokens = config->grpo.pass_tokens;
     run_plan_bytes(plan, "activations of the longest pass", run_plan_activations(plan, tokens, wanted));
     run_plan_bytes(plan, "logits", (double)language_loss_bytes(&grpo->run.model, wanted));
-    run_plan_bytes(plan, "patches of a generation, at most", patch_bytes(grpo));
-    run_plan_bytes(plan, "prompts ahead, at most", run_plan_ahead);
+    run_plan_host_bytes(plan, "patches of a generation, at most", patch_bytes(grpo));
+    run_plan_host_bytes(plan, "prompts ahead, at most", run_plan_ahead);
     if (freeze.vision_tower && freeze.projector)
-        run_plan_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);
+        run_plan_host_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);
     run_plan_end(plan);
+    const struct growth growth = {grpo, plan, grpo->recorded ? NULL : rollout};
+    run_plan_lower_state(plan, tokens, wanted);
+    run_plan_lower_number(plan, "num_generations", 2, config->grpo.num_generations, bytes_of_completions,
+                          &growth);
+    rollout_free(rollout);
     return STATUS_OK;
 }
 

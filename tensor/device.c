@@ -127,6 +127,7 @@ static void tell_no_memory(const struct device *device, const char *what, size_t
 
 void *device_allocate(struct device *device, size_t bytes, const char *what, struct error *err) {
     void *memory = device->backend->allocate(device, bytes ? bytes : 1);
+    device->full = device->full || !memory;
     if (!memory) tell_no_memory(device, what, bytes, err);
     return memory;
 }

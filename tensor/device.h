@@ -23,6 +23,7 @@ struct device {
     void *state;                   /* the backend's own */
     struct collective *collective; /* it has joined devices of other processes; NULL: it has not */
     bool failed;                   /* sticky: the error below happened */
+    bool full;                     /* memory was asked for that it does not have; sticky, too */
     struct error error;
 };
 

@@ -202,6 +202,23 @@ static enum status open_run(struct train_run *run, const struct train_config *co
     return status;
 }
 
+/* What to do about a device that is full, behind what was asked of it. */
+static void explain_full(const struct train_run *run, struct error *err) {
+    const struct train_config *config = run->config;
+    const bool grpo = config->stage == TRAIN_STAGE_GRPO;
+    const struct error cause = *err;
+    error_set(
+        err,
+        "%s; lower %s%s%s%s, or share the state among more processes (zero_stage): --dry-run tells what "
+        "fits",
+        cause.message,
+        grpo ? "num_generations, max_completion_length or pass_tokens"
+             : "per_device_train_batch_size or cutoff_len",
+        config->gradient_checkpointing ? ", set activation_memory=0" : ", set gradient_checkpointing=true",
+        config->offload_optimizer ? "" : ", offload_optimizer=true",
+        grpo && config->grpo.beta > 0 ? ", beta=0 (no reference model)" : "");
+}
+
 enum status train_run(struct train_run *run, const struct train_config *config, const struct run_stage *stage,
                       struct error *err) {
     sigset_t before;
@@ -210,6 +227,8 @@ enum status train_run(struct train_run *run, const struct train_config *config, 
     enum status status = open_run(run, config, stage, err);
     if (status == STATUS_OK) status = take_steps(run, &before, &stopped, err);
     if (status == STATUS_OK) status = stopped ? stop(run, err) : finish(run, err);
+    if (status != STATUS_OK && run->device.full && device_describe(&run->device).own_memory)
+        explain_full(run, err);
     run_close(run);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;

@@ -24,13 +24,11 @@ static void count_parameters(struct run_plan *plan, const struct parameter *para
                              const struct freeze *freeze) {
     for (size_t i = 0; i < count; i++) {
         int64_t elements = parameters[i].rows * parameters[i].cols;
-        if (freeze_holds(freeze, &parameters[i])) {
-            enum dtype dtype = parameter_tensor(&plan->run->model, &parameters[i])->dtype;
-            plan->frozen += elements;
-            plan->frozen_bytes += (double)elements * (double)dtype_size(dtype);
-        } else {
-            plan->trained += elements;
-        }
+        bool frozen = freeze_holds(freeze, &parameters[i]);
+        enum dtype dtype = parameter_tensor(&plan->run->model, &parameters[i])->dtype;
+        *(frozen ? &plan->frozen : &plan->trained) += elements;
+        if (frozen || plan->device.own_memory)
+            plan->stored_bytes += (double)elements * (double)dtype_size(dtype);
     }
 }
 
@@ -38,6 +36,7 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
     const struct freeze freeze = run_freeze(run->config);
     *plan = (struct run_plan){.run = run};
     enum status status = run_open_device(run, err);
+    if (status == STATUS_OK) plan->device = device_describe(&run->device);
     if (status == STATUS_OK)
         status = optimizer_open_model(run->folder, &run->device, run_dtype(run->config), &freeze, &run->model,
                                       err);
@@ -46,12 +45,16 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
     struct parameter *parameters = parameters_list(&run->model.config, &count, err);
     if (!parameters) return STATUS_FAILED;
     count_parameters(plan, parameters, count, &freeze);
+    const struct optimizer_sharing sharing = run_sharing(run);
+    struct optimizer_sharing other = sharing;
+    other.host = sharing.host ? NULL : &run->device; /* any does */
+    plan->trained_bytes = (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, sharing);
+    plan->other_bytes = (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, other);
+    plan->kept_bytes = (double)optimizer_host_bytes(parameters, count, &freeze, sharing);
     plan->whole_bytes = (double)optimizer_bytes(&run->model, parameters, count, &freeze);
-    plan->trained_bytes =
-        (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, run_sharing(run));
     if (run->config->stage == TRAIN_STAGE_GRPO || run->benchmark)
         plan->gathered_bytes =
-            (double)optimizer_gathered_bytes(&run->model, parameters, count, &freeze, run_sharing(run));
+            (double)optimizer_gathered_bytes(&run->model, parameters, count, &freeze, sharing);
     free(parameters);
     printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
            run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));
@@ -88,31 +91,100 @@ double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t
     return (double)language_tape_bytes(model, tokens, wanted, depth);
 }
 
+double run_plan_pass(const struct run_plan *plan, int64_t tokens, int64_t wanted) {
+    return run_plan_activations(plan, tokens, wanted) +
+           (double)language_loss_bytes(&plan->run->model, wanted);
+}
+
 void run_plan_memory(struct run_plan *plan) {
     const int processes = communicator_size(plan->run->config->processes);
     if (processes > 1)
         printf("memory of each of %d processes, ZeRO stage %d\n", processes, run_sharing(plan->run).stage);
     else
         printf("memory\n");
-    run_plan_bytes(plan, "weights, moments, gradients (trained)", plan->trained_bytes);
-    run_plan_bytes(plan, "weights (frozen, mapped)", plan->frozen_bytes);
+    if (plan->run->host.backend) {
+        run_plan_bytes(plan, "weights, gradients (trained)", plan->trained_bytes);
+        run_plan_host_bytes(plan, "master weights, moments", plan->kept_bytes);
+    } else {
+        run_plan_bytes(plan, "weights, moments, gradients (trained)", plan->trained_bytes);
+    }
+    run_plan_bytes(plan, plan->device.own_memory ? "weights of the checkpoint" : "weights (frozen, mapped)",
+                   plan->stored_bytes);
     if (plan->gathered_bytes > 0)
         run_plan_bytes(plan, "whole weights while it generates", plan->gathered_bytes);
 }
 
 void run_plan_bytes(struct run_plan *plan, const char *what, double bytes) {
     printf("  %-36s %10.3f GB\n", what, bytes / 1e9);
-    plan->total += bytes;
+    *(plan->device.own_memory ? &plan->total : &plan->host_total) += bytes;
+}
+
+void run_plan_host_bytes(struct run_plan *plan, const char *what, double bytes) {
+    printf("  %-36s %10.3f GB%s\n", what, bytes / 1e9, plan->device.own_memory ? " of the host" : "");
+    plan->host_total += bytes;
+}
+
+static void tell_whether(const char *place, double available, double total) {
+    if (available > 0)
+        printf("  %s has %.3f GB free: it %s\n", place, available / 1e9,
+               total <= available ? "fits" : "DOES NOT FIT");
 }
 
 void run_plan_end(struct run_plan *plan) {
-    double available = available_memory();
     const struct train_config *config = plan->run->config;
     bool by_pieces = communicator_size(config->processes) > 1 && run_sharing(plan->run).stage > 0;
     if (!config->save_only_model && !by_pieces)
-        run_plan_bytes(plan, "a checkpoint while it is written", 12.0 * (double)plan->trained);
-    printf("  %-36s %10.3f GB\n", "all", plan->total / 1e9);
-    if (available > 0)
-        printf("  this machine has %.3f GB free: it %s\n", available / 1e9,
-               plan->total <= available ? "fits" : "DOES NOT FIT");
+        run_plan_host_bytes(plan, "a checkpoint while it is written", 12.0 * (double)plan->trained);
+    if (plan->device.own_memory) {
+        printf("  %-36s %10.3f GB\n", "all on the device", plan->total / 1e9);
+        tell_whether(plan->device.name, (double)plan->device.free_memory, plan->total);
+    }
+    printf("  %-36s %10.3f GB\n", plan->device.own_memory ? "all of the host" : "all",
+           plan->host_total / 1e9);
+    tell_whether("this machine", available_memory(), plan->host_total);
+}
+
+/* ---- What to lower ----------------------------------------------------------------------------------- */
+
+double run_plan_missing(const struct run_plan *plan) {
+    double available = plan->device.own_memory ? (double)plan->device.free_memory : available_memory();
+    double total = plan->device.own_memory ? plan->total : plan->host_total;
+    return available > 0 && total > available ? total - available : 0;
+}
+
+void run_plan_lower(const struct run_plan *plan, const char *key, const char *value, double saved) {
+    double missing = run_plan_missing(plan);
+    if (missing > 0 && saved > 0)
+        printf("  %s=%s saves %.3f GB: %s\n", key, value, saved / 1e9,
+               saved >= missing ? "then it fits" : "not enough alone");
+}
+
+void run_plan_lower_number(const struct run_plan *plan, const char *key, int64_t least, int64_t now,
+                           run_plan_growth *bytes, const void *context) {
+    double missing = run_plan_missing(plan), all = missing > 0 ? bytes(context, now) : 0;
+    int64_t low = least, high = now; /* the answer is in [low, high) */
+    char value[32];
+    if (missing <= 0 || least >= now) return;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (all - bytes(context, middle) >= missing)
+            low = middle;
+        else
+            high = middle;
+    }
+    snprintf(value, sizeof value, "%" PRId64, low);
+    run_plan_lower(plan, key, value, all - bytes(context, low));
+}
+
+void run_plan_lower_state(const struct run_plan *plan, int64_t tokens, int64_t wanted) {
+    const struct train_config *config = plan->run->config;
+    const struct tape_depth none = {0};
+    double least = (double)language_tape_bytes(&plan->run->model, tokens, wanted, none);
+    run_plan_lower(plan, config->gradient_checkpointing ? "activation_memory" : "gradient_checkpointing",
+                   config->gradient_checkpointing ? "0" : "true",
+                   run_plan_activations(plan, tokens, wanted) - least);
+    if (plan->device.own_memory && !config->offload_optimizer)
+        run_plan_lower(plan, "offload_optimizer", "true", plan->trained_bytes - plan->other_bytes);
+    if (communicator_size(config->processes) == 1 && run_plan_missing(plan) > 0)
+        printf("  zero_stage=2 or 3 shares the rest among the processes of mpirun\n");
 }

@@ -6,12 +6,16 @@
 
 struct run_plan {
     struct train_run *run;
-    int64_t trained, frozen; /* parameters */
-    double gathered_bytes;   /* of whole weights while it generates (optimizer_gathered_bytes) */
-    double frozen_bytes;     /* of their weights, mapped from the checkpoint */
-    double trained_bytes;    /* of weights, moments and gradients (optimizer_bytes) */
-    double whole_bytes;      /* the same, were they not shared by processes */
-    double total;            /* bytes printed so far */
+    int64_t trained, frozen;   /* parameters */
+    double stored_bytes;       /* that stay of the checkpoint where it is computed: all of it on a device with
+                                  memory of its own, else the frozen weights */
+    double trained_bytes;      /* of weights, moments and gradients (optimizer_shared_bytes) */
+    double kept_bytes;         /* that offload_optimizer takes of the host (optimizer_host_bytes) */
+    double other_bytes;        /* trained_bytes with offload_optimizer set otherwise */
+    struct device_info device; /* before the model is on it */
+    double total, host_total;  /* bytes printed so far, on the device and in host memory */
+    double gathered_bytes;     /* of whole weights while it generates (optimizer_gathered_bytes) */
+    double whole_bytes;        /* of weights, moments and gradients, were they not shared (optimizer_bytes) */
 };
 
 /* Opens device and model, without the optimizer, and prints what the model is. */
@@ -22,14 +26,34 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
 void run_plan_skipped(const struct train_run *run);
 void run_plan_steps(const struct train_run *run, const char *name);
 
-/* Begins the list of memory with the parameters; each further part is printed and added up; then the sum, and
- * whether this machine has it. */
+/* Begins the list of memory with the parameters; each further part is printed and added up, what the device
+ * takes apart from what is in host memory, if it has memory of its own; then the sums, and whether device and
+ * machine have them. */
 void run_plan_memory(struct run_plan *plan);
 void run_plan_bytes(struct run_plan *plan, const char *what, double bytes);
+void run_plan_host_bytes(struct run_plan *plan, const char *what, double bytes);
 void run_plan_end(struct run_plan *plan);
 
-/* Bytes that the backward pass keeps of one pass of `tokens`, `wanted` of them with a loss. */
+/* Bytes that are missing of the memory where it is computed; 0: it fits, or nobody knows. */
+double run_plan_missing(const struct run_plan *plan);
+
+/* After run_plan_end, where bytes are missing: prints how much `key` saves with another value. */
+void run_plan_lower(const struct run_plan *plan, const char *key, const char *value, double saved);
+
+/* The same for a whole number, the largest below `now` with which it fits, or else `least`; bytes(context, v)
+ * is what grows with it. Nothing is printed where there is nothing to lower. */
+typedef double run_plan_growth(const void *context, int64_t value);
+void run_plan_lower_number(const struct run_plan *plan, const char *key, int64_t least, int64_t now,
+                           run_plan_growth *bytes, const void *context);
+
+/* What is the same in every stage: activation_memory, offload_optimizer and zero_stage. `tokens` and `wanted`
+ * are the longest pass's. */
+void run_plan_lower_state(const struct run_plan *plan, int64_t tokens, int64_t wanted);
+
+/* Bytes that the backward pass keeps of one pass of `tokens`, `wanted` of them with a loss; and with what
+ * their losses take. */
 double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t wanted);
+double run_plan_pass(const struct run_plan *plan, int64_t tokens, int64_t wanted);
 
 /* What samples that are read ahead take at most, a bound set in other files. */
 extern const double run_plan_ahead;

@@ -29,6 +29,34 @@ static double flops_a_token(const struct sft *sft) {
     return 3 * cost.flops / (double)tokens;
 }
 
+struct growth {
+    const struct sft *sft;
+    const struct run_plan *plan;
+};
+
+/* Of a pass of `count` sequences as long as the longest. */
+static double bytes_of_batch(const void *context, int64_t count) {
+    const struct growth *growth = context;
+    int64_t tokens = growth->sft->data.train.longest * count;
+    return run_plan_pass(growth->plan, tokens, tokens);
+}
+
+/* Of a pass of sequences of so many tokens. */
+static double bytes_of_length(const void *context, int64_t length) {
+    const struct growth *growth = context;
+    int64_t tokens = growth->sft->run.config->per_device_train_batch_size * length;
+    return run_plan_pass(growth->plan, tokens, tokens);
+}
+
+/* Where the memory is too small: what would do. */
+static void print_what_to_lower(const struct sft *sft, const struct run_plan *plan) {
+    const struct growth growth = {sft, plan};
+    int64_t batch = sft->run.config->per_device_train_batch_size, longest = sft->data.train.longest;
+    run_plan_lower_state(plan, batch * longest, batch * longest);
+    run_plan_lower_number(plan, "per_device_train_batch_size", 1, batch, bytes_of_batch, &growth);
+    run_plan_lower_number(plan, "cutoff_len", 1, longest, bytes_of_length, &growth);
+}
+
 static void print_memory(const struct sft *sft, struct run_plan *plan) {
     const struct train_config *config = sft->run.config;
     const struct freeze freeze = run_freeze(config);
@@ -40,10 +68,11 @@ static void print_memory(const struct sft *sft, struct run_plan *plan) {
     run_plan_memory(plan);
     run_plan_bytes(plan, "activations of the longest sequence", run_plan_activations(plan, longest, longest));
     run_plan_bytes(plan, "logits", (double)language_loss_bytes(&sft->run.model, longest));
-    run_plan_bytes(plan, "samples ahead, at most", run_plan_ahead);
+    run_plan_host_bytes(plan, "samples ahead, at most", run_plan_ahead);
     if (freeze.vision_tower && freeze.projector)
-        run_plan_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);
+        run_plan_host_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);
     run_plan_end(plan);
+    print_what_to_lower(sft, plan);
 }
 
 enum status train_sft_plan(const struct train_config *config, struct error *err) {

@@ -39,6 +39,9 @@ extern "C" {
  * n = 0: none fails. Returns how many calls were counted since the last. */
 int emulator_fail_call(int n);
 
+/* Gives each device so many bytes of memory, of which what is taken counts; 0: the 8 GiB that it has. */
+void emulator_set_memory(size_t bytes);
+
 /* How many operations of attention cuDNN has run. */
 int emulator_attentions(void);
 

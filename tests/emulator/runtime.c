@@ -50,6 +50,7 @@ static struct {
     struct opted opted[OPTED_MOST];
     int opted_count;
     int fail_at, calls;      /* emulator_fail_call */
+    size_t memory;           /* emulator_set_memory */
     int running;             /* the device whose work is running */
     bool open[DEVICES_MOST]; /* work is running that may touch all memory of the device */
 } machine;
@@ -71,6 +72,10 @@ int emulator_fail_call(int n) {
     machine.fail_at = n;
     machine.calls = 0;
     return calls;
+}
+
+void emulator_set_memory(size_t bytes) {
+    machine.memory = bytes;
 }
 
 bool machine_call_fails(void) {
@@ -135,11 +140,23 @@ bool machine_is_device(const void *at, size_t bytes) {
 
 static void run_everything(void);
 
+static size_t device_memory(void) {
+    return machine.memory ? machine.memory : (size_t)8 << 30;
+}
+
+static size_t free_memory(void) {
+    size_t taken = 0;
+    for (int i = 0; i < machine.region_count; i++)
+        if (machine.regions[i].device == current) taken += machine.regions[i].bytes;
+    return taken < device_memory() ? device_memory() - taken : 0;
+}
+
 /* A closed page lies on either side. Device memory is closed too until work runs. */
 static cudaError_t region_new(void **memory, size_t bytes, int device) {
     *memory = NULL;
     if (machine_call_fails() || bytes > SIZE_MAX / 2 || machine.region_count == REGIONS_MOST)
         return cudaErrorMemoryAllocation;
+    if (device != PINNED && bytes > free_memory()) return cudaErrorMemoryAllocation;
     size_t page = whole_pages(1), whole = whole_pages(bytes ? bytes : 1);
     char *all = mmap(NULL, whole + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (all == MAP_FAILED) return cudaErrorMemoryAllocation;
@@ -179,10 +196,8 @@ cudaError_t cudaFreeHost(void *memory) {
 }
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
-    *total = (size_t)8 << 30;
-    *available = *total;
-    for (int i = 0; i < machine.region_count; i++)
-        if (machine.regions[i].device == current) *available -= machine.regions[i].bytes;
+    *total = device_memory();
+    *available = free_memory();
     return cudaSuccess;
 }
 
@@ -471,7 +486,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     *properties = (struct cudaDeviceProp){.major = 8,
                                           .minor = 6,
                                           .multiProcessorCount = 4,
-                                          .totalGlobalMem = (size_t)8 << 30,
+                                          .totalGlobalMem = device_memory(),
                                           .sharedMemPerBlockOptin = MACHINE_SHARED_MOST};
     snprintf(properties->name, sizeof properties->name, "emulator %d", device);
     return cudaSuccess;

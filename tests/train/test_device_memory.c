@@ -1,0 +1,140 @@
+/* Runs on a device that is too small for them: what the plan and the error say. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "tests/train/support_runs.h"
+#include "train/sft.h"
+
+void emulator_set_memory(size_t bytes); /* tests/emulator/emulator.h */
+
+static struct error err;
+static char folder[] = "/tmp/vs2-device-memory-XXXXXX";
+
+static int make_folder(void **state) {
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+static struct train_config config_of(const char *extra) {
+    struct words *words = calloc(1, sizeof *words);
+    struct train_config config;
+    assert_non_null(words);
+    say(words, "stage=sft");
+    say(words, "model_name_or_path=tests/golden/model/untied");
+    say(words, "dataset=golden");
+    say(words, "dataset_dir=tests/golden/trainer");
+    say(words, "media_dir=tests/golden/video");
+    say(words, "template=qwen2_vl");
+    say(words, "cutoff_len=4096");
+    say(words, "video_maxlen=4");
+    say(words, "video_max_pixels=12544");
+    say(words, "output_dir=%s/run", folder);
+    say(words, "max_steps=1");
+    say(words, "save_strategy=no");
+    say(words, "report_to=none");
+    say(words, "disable_tqdm=true");
+    say(words, "device=emulated");
+    say(words, "per_device_train_batch_size=4");
+    say(words, "%s", extra);
+    if (train_config_read(NULL, words->list, words->count, &config, &err)) fail_msg("%s", err.message);
+    free(words);
+    return config;
+}
+
+/* What the plan prints; free() it. */
+static char *plan_of(const char *extra) {
+    char path[64];
+    struct train_config config = config_of(extra);
+    snprintf(path, sizeof path, "%s/plan", folder);
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO);
+    assert_non_null(freopen(path, "w", stdout));
+    enum status status = train_sft_plan(&config, &err);
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    train_config_free(&config);
+    if (status != STATUS_OK) fail_msg("%s", err.message);
+    size_t length;
+    char *text;
+    if (file_read(path, 1 << 16, &text, &length, &err) != STATUS_OK) fail_msg("%s", err.message);
+    return text;
+}
+
+static void expect(const char *text, const char *words) {
+    if (!strstr(text, words)) fail_msg("no '%s' in: %s", words, text);
+}
+
+static void expect_not(const char *text, const char *words) {
+    if (strstr(text, words)) fail_msg("'%s' in: %s", words, text);
+}
+
+/* With the value that the plan gives the key it fits. */
+static void check_advice(const char *text, const char *key) {
+    char word[64];
+    const char *line = strstr(text, key);
+    if (!line || sscanf(line, "%63s", word) != 1) fail_msg("%s is not advised in: %s", key, text);
+    expect(line, "then it fits");
+    char *advised = plan_of(word);
+    expect(advised, " has 0.002 GB free: it fits");
+    expect_not(advised, "DOES NOT FIT");
+    free(advised);
+}
+
+/* With room enough nothing is to be lowered; with less, what the plan says does. */
+static void test_plan(void **state) {
+    (void)state;
+    char *text = plan_of("seed=1");
+    expect(text, " has 8.590 GB free: it fits");
+    expect(text, "GB of the host");
+    expect_not(text, "saves");
+    free(text);
+    emulator_set_memory(2 << 20);
+    text = plan_of("seed=1");
+    expect(text, " has 0.002 GB free: it DOES NOT FIT");
+    expect(text, "offload_optimizer=true saves ");
+    expect(text, "per_device_train_batch_size=");
+    expect(text, "cutoff_len=");
+    check_advice(text, "per_device_train_batch_size=");
+    free(text);
+    text = plan_of("offload_optimizer=true");
+    expect(text, "master weights, moments");
+    expect_not(text, "offload_optimizer=true saves");
+    free(text);
+    emulator_set_memory(0);
+}
+
+static void test_full_device(void **state) {
+    (void)state;
+    struct train_config config = config_of("seed=1");
+    emulator_set_memory(64 << 10);
+    assert_int_equal(train_sft_run(&config, &err), STATUS_FAILED);
+    emulator_set_memory(0);
+    train_config_free(&config);
+    expect(err.message, "out of memory for ");
+    expect(err.message, " free)");
+    expect(err.message, "lower per_device_train_batch_size or cutoff_len");
+    expect(err.message, "offload_optimizer=true");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_full_device),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
