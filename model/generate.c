@@ -528,6 +528,7 @@ static enum status decode(struct engine *engine, struct generate_results *result
     struct arena_mark mark = arena_mark(&engine->arena);
     struct tensor states = arena_tensor(&engine->arena, model->compute, count, model->config.hidden);
     struct tensor logits = arena_tensor(&engine->arena, engine->logits, count, model->config.vocab);
+    device_group_begin(model->device, count);
     language_forward(model, &engine->arena, states,
                      &(struct language_pass){.count = count,
                                              .tokens = b->tokens,
@@ -536,6 +537,7 @@ static enum status decode(struct engine *engine, struct generate_results *result
                                              .cache = &engine->cache,
                                              .cache_rows = b->cache_rows});
     language_logits(model, logits, states);
+    device_group_end(model->device);
     if (draw_tokens(engine, logits, engine->running, count, err)) return STATUS_FAILED;
     arena_release(&engine->arena, mark);
     add_cost(&engine->statistics.decode,

@@ -22,7 +22,9 @@ struct backend {
     void (*unimport)(struct device *device, void *memory);
     void (*write)(struct device *device, void *to, const void *from, size_t bytes);
     void (*read)(struct device *device, void *to, const void *from, size_t bytes); /* waits */
-    void (*synchronize)(struct device *device); /* waits; failures through device_fail */
+    void (*synchronize)(struct device *device);              /* waits; failures through device_fail */
+    void (*group_begin)(struct device *device, int64_t key); /* NULL, and group_end too: no groups */
+    void (*group_end)(struct device *device);                /* also of a failed device */
 
     void (*convert)(struct device *, struct tensor out, struct tensor x);
     void (*gather_rows)(struct device *, struct tensor out, struct tensor table, struct tensor index);

@@ -163,6 +163,14 @@ enum status device_read(struct device *device, void *to, struct tensor from, str
     return device_synchronize(device, err);
 }
 
+void device_group_begin(struct device *device, int64_t key) {
+    if (device->backend->group_begin && !device->failed) device->backend->group_begin(device, key);
+}
+
+void device_group_end(struct device *device) {
+    if (device->backend->group_end) device->backend->group_end(device);
+}
+
 enum status device_synchronize(struct device *device, struct error *err) {
     if (!device->failed) device->backend->synchronize(device);
     return device->failed ? error_set(err, "%s", device->error.message) : STATUS_OK;

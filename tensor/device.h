@@ -82,6 +82,12 @@ void device_unimport(struct device *device, void *memory);
 void device_write(struct device *device, struct tensor to, const void *from);
 enum status device_read(struct device *device, void *to, struct tensor from, struct error *err);
 
+/* Operations and writes between the two are handed over together where the device can (a CUDA graph), once
+ * the group before had the same key: the caller's number for the shapes in it. It never changes results.
+ * Reads, and memory taken or given back, end a group early. */
+void device_group_begin(struct device *device, int64_t key);
+void device_group_end(struct device *device);
+
 /* Waits for all queued work and reports the sticky failure, if any. */
 enum status device_synchronize(struct device *device, struct error *err);
 

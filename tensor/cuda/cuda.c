@@ -33,8 +33,10 @@ static enum status open_failed(struct error *err, cudaError_t error, const char 
 static void cuda_close(struct device *device) {
     struct cuda_state *state = cuda_state(device);
     const cudaStream_t streams[] = {state->stream, state->copy_stream, state->communication_stream};
+    cuda_group_end(device);
     cudaDeviceSynchronize();
     cuda_cudnn_close(state->cudnn);
+    cuda_graph_close(&state->graph);
     cuda_products_close(state->products);
     attention_tables_free(state->tables);
     cuda_staging_close(&state->staging);
@@ -77,6 +79,7 @@ static enum status cuda_open(struct device *device, struct error *err) {
     enum status status = streams_open(state, err);
     if (status == STATUS_OK) status = memory_open(state, err);
     if (status == STATUS_OK) status = cuda_staging_open(&state->staging, err);
+    if (status == STATUS_OK) status = cuda_graph_open(&state->graph, err);
     if (status == STATUS_OK) status = cuda_products_open(&state->products, err);
     if (status == STATUS_OK) status = attention_tables_new(&state->tables, err);
     if (status == STATUS_OK) status = cuda_cudnn_open(&state->cudnn, state->stream, err);
@@ -100,6 +103,7 @@ static void cuda_describe(const struct device *device, struct device_info *info)
 
 static void *cuda_allocate(struct device *device, size_t bytes) {
     void *memory = NULL;
+    cuda_group_end(device);
     if (cudaMalloc(&memory, bytes) != cudaSuccess) return NULL;
     if (cudaMemsetAsync(memory, 0, bytes, cuda_state(device)->stream) == cudaSuccess) return memory;
     cudaFree(memory);
@@ -108,13 +112,14 @@ static void *cuda_allocate(struct device *device, size_t bytes) {
 
 /* cudaFree waits for the work that may still use it. */
 static void cuda_release(struct device *device, void *memory) {
-    (void)device;
+    cuda_group_end(device);
     cudaFree(memory);
 }
 
 /* A copy: operations read weights over and over, which mapped host memory is too slow for. */
 static void *cuda_import(struct device *device, const void *host, size_t bytes) {
     void *memory = NULL;
+    cuda_group_end(device);
     if (cudaMalloc(&memory, bytes ? bytes : 1) != cudaSuccess) return NULL;
     cuda_write(device, memory, host, bytes);
     return memory;
@@ -123,6 +128,7 @@ static void *cuda_import(struct device *device, const void *host, size_t bytes) 
 void *cuda_workspace(struct device *device, size_t bytes) {
     struct cuda_state *state = cuda_state(device);
     if (bytes <= state->workspace_bytes) return state->workspace;
+    cuda_group_end(device);
     cudaFree(state->workspace); /* after the operations that use it */
     state->workspace = NULL;
     state->workspace_bytes = 0;
@@ -179,6 +185,8 @@ const struct backend DEVICE_BACKEND = {
     .write = cuda_write,
     .read = cuda_read,
     .synchronize = cuda_synchronize,
+    .group_begin = cuda_group_begin,
+    .group_end = cuda_group_end,
     .convert = cuda_convert,
     .gather_rows = cuda_gather_rows,
     .scatter_rows = cuda_scatter_rows,

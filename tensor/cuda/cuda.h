@@ -54,6 +54,17 @@ struct cuda_staging {
     size_t used; /* bytes of the current section */
 };
 
+/* The operations of a group, captured (graph.c). */
+struct cuda_graph {
+    bool known; /* there was a group, of that key */
+    int64_t key;
+    bool capturing;
+    cudaGraphExec_t executable; /* of the last capture, or NULL */
+    cudaEvent_t done;           /* the last launch: `memory` is free again */
+    char *memory;               /* pinned, what its copies read */
+    size_t used;
+};
+
 struct cuda_products; /* matmul.c */
 struct cuda_nccl;     /* nccl.c */
 struct cuda_cudnn;    /* cudnn.h */
@@ -63,6 +74,7 @@ struct cuda_state {
     cudaStream_t copy_stream;          /* copies beside the operations */
     cudaStream_t communication_stream; /* collectives beside the operations */
     struct cuda_staging staging;
+    struct cuda_graph graph;
     struct cuda_fault *fault; /* on the device */
     void *workspace;          /* of one operation; grows, is kept */
     size_t workspace_bytes;
@@ -88,6 +100,15 @@ enum status cuda_staging_open(struct cuda_staging *staging, struct error *err);
 void cuda_staging_close(struct cuda_staging *staging);
 void cuda_write(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_read(struct device *device, void *to, const void *from, size_t bytes);
+
+/* graph.c. cuda_group_end also ends a capture early, for what cannot be done within one: waiting, and
+ * allocating and freeing memory. Outside a capture it does nothing. */
+enum status cuda_graph_open(struct cuda_graph *graph, struct error *err);
+void cuda_graph_close(struct cuda_graph *graph);
+void cuda_group_begin(struct device *device, int64_t key);
+void cuda_group_end(struct device *device);
+/* Room for what a captured copy reads; NULL when nothing is captured or there is none. */
+char *cuda_graph_room(struct cuda_graph *graph, size_t bytes);
 
 /* matmul.c */
 enum status cuda_products_open(struct cuda_products **products, struct error *err);

@@ -328,6 +328,7 @@ static const struct plan *plan_find(struct device *device, const struct plan_key
             return &cudnn->plans[i];
     struct plan *plan = &cudnn->plans[cudnn->oldest];
     cudnn->oldest = (cudnn->oldest + 1) % PLANS;
+    cuda_group_end(device); /* a plan is not made within a graph */
     if (plan->count && !cuda_check(device, cudaStreamSynchronize(cuda_state(device)->stream), "attention"))
         return NULL; /* its kernel may be queued still */
     plan_free(&cudnn->library, plan);

@@ -37,7 +37,19 @@ static char *staging_room(struct device *device, size_t bytes) {
     return room;
 }
 
+/* A copy that is part of a graph; false: it cannot be. */
+static bool captured_write(struct device *device, void *to, const void *from, size_t bytes) {
+    char *room = cuda_graph_room(&cuda_state(device)->graph, bytes);
+    if (!room) return false;
+    memcpy(room, from, bytes);
+    cuda_check(device, cudaMemcpyAsync(to, room, bytes, cudaMemcpyHostToDevice, cuda_state(device)->stream),
+               "writing to the GPU");
+    return true;
+}
+
 void cuda_write(struct device *device, void *to, const void *from, size_t bytes) {
+    if (captured_write(device, to, from, bytes)) return;
+    cuda_group_end(device);
     for (size_t done = 0, piece; done < bytes; done += piece) {
         piece = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
         char *room = staging_room(device, piece);
@@ -51,6 +63,7 @@ void cuda_write(struct device *device, void *to, const void *from, size_t bytes)
 
 void cuda_read(struct device *device, void *to, const void *from, size_t bytes) {
     struct cuda_state *state = cuda_state(device);
+    cuda_group_end(device);
     char *landing = state->staging.memory + (size_t)STAGING_SECTIONS * STAGING_BYTES;
     for (size_t done = 0, piece; done < bytes; done += piece) {
         piece = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;

@@ -7,6 +7,8 @@
  * GPU is silent:
  * - work is queued and runs when somebody waits for it, each stream as far as it is waited for: a missing
  * event or synchronisation shows (runtime.c). There is no default stream;
+ * - what is captured for a graph keeps the parameters it was queued with, and reads host memory when the
+ * graph runs; waiting and allocating within a capture are refused and spoil it (graph.c);
  * - device memory cannot be touched by the host outside queued work, and has closed pages around it;
  * - there are as many devices as the environment's VS2_EMULATED_GPUS says (1): memory and streams belong to
  *   the one that was the thread's when they were made, and using them on another ends the program;
@@ -28,22 +30,11 @@
 #include <stdint.h>
 
 #include "cuda_runtime_api.h"
+#include "tests/emulator/hooks.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* ---- For tests --------------------------------------------------------------------------------------- */
-
-/* Makes the n-th call from now on that can fail do so, with all after it until the next emulator_fail_call;
- * n = 0: none fails. Returns how many calls were counted since the last. */
-int emulator_fail_call(int n);
-
-/* Gives each device so many bytes of memory, of which what is taken counts; 0: the 8 GiB that it has. */
-void emulator_set_memory(size_t bytes);
-
-/* How many operations of attention cuDNN has run. */
-int emulator_attentions(void);
 
 /* ---- For the headers: launching ---------------------------------------------------------------------- */
 

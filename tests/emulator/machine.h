@@ -14,11 +14,19 @@ enum {
 typedef void machine_work(void *argument);
 cudaError_t machine_queue(cudaStream_t stream, machine_work *run, const void *argument, size_t bytes);
 
+/* graph.c: whether the thread captures the stream's work; keeps work of that stream instead of queueing it;
+ * and for calls that a capture does not take: whether there is one, which is then spoiled. */
+bool machine_captures(cudaStream_t stream);
+void machine_capture(machine_work *run, const void *argument, size_t bytes);
+bool machine_spoils_capture(void);
+
 /* Opens the memory of the device for its queued work that is running, until the stream stops. */
 void machine_open(void);
 
 /* Whether a call that can fail is to fail now (emulator_fail_call). */
 bool machine_call_fails(void);
+
+void machine_count(enum emulator_count what);
 
 /* Ends the program: the emulated program made a mistake that a GPU might not report. */
 void machine_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));

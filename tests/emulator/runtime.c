@@ -49,8 +49,9 @@ static struct {
     int region_count;
     struct opted opted[OPTED_MOST];
     int opted_count;
-    int fail_at, calls;      /* emulator_fail_call */
-    size_t memory;           /* emulator_set_memory */
+    int fail_at, calls; /* emulator_fail_call */
+    size_t memory;      /* emulator_set_memory */
+    int64_t counts[EMULATOR_COUNTS];
     int running;             /* the device whose work is running */
     bool open[DEVICES_MOST]; /* work is running that may touch all memory of the device */
 } machine;
@@ -81,6 +82,14 @@ void emulator_set_memory(size_t bytes) {
 bool machine_call_fails(void) {
     machine.calls++;
     return machine.fail_at && machine.calls >= machine.fail_at;
+}
+
+void machine_count(enum emulator_count what) {
+    machine.counts[what]++;
+}
+
+int64_t emulator_counted(enum emulator_count what) {
+    return machine.counts[what];
 }
 
 /* ---- Memory ------------------------------------------------------------------------------------------ */
@@ -154,6 +163,8 @@ static size_t free_memory(void) {
 /* A closed page lies on either side. Device memory is closed too until work runs. */
 static cudaError_t region_new(void **memory, size_t bytes, int device) {
     *memory = NULL;
+    if (machine_spoils_capture()) return cudaErrorStreamCaptureUnsupported;
+    machine_count(EMULATOR_ALLOCATIONS);
     if (machine_call_fails() || bytes > SIZE_MAX / 2 || machine.region_count == REGIONS_MOST)
         return cudaErrorMemoryAllocation;
     if (device != PINNED && bytes > free_memory()) return cudaErrorMemoryAllocation;
@@ -168,6 +179,8 @@ static cudaError_t region_new(void **memory, size_t bytes, int device) {
 
 static cudaError_t region_free(void *memory, int device) {
     if (!memory) return cudaSuccess;
+    if (machine_spoils_capture()) return cudaErrorStreamCaptureUnsupported;
+    machine_count(EMULATOR_ALLOCATIONS);
     int i = 0;
     while (i < machine.region_count && machine.regions[i].memory != memory) i++;
     if (i == machine.region_count || machine.regions[i].device != device) return cudaErrorInvalidValue;
@@ -207,6 +220,10 @@ cudaError_t machine_queue(cudaStream_t stream, machine_work *run, const void *ar
     if (!stream) return cudaErrorInvalidResourceHandle;
     if (stream->device != current)
         machine_die("a stream of device %d is used on device %d", stream->device, current);
+    if (machine_captures(stream)) {
+        machine_capture(run, argument, bytes);
+        return cudaSuccess;
+    }
     struct work *work = malloc(sizeof *work + bytes);
     if (!work) machine_die("no memory for queued work");
     *work = (struct work){.run = run};
@@ -263,6 +280,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (!stream) return cudaErrorInvalidResourceHandle;
+    if (machine_captures(stream) && machine_spoils_capture()) return cudaErrorStreamCaptureUnsupported;
     stream_run(stream, NULL, 0);
     return machine_call_fails() ? cudaErrorLaunchFailure : cudaSuccess;
 }
@@ -273,6 +291,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
+    if (machine_spoils_capture()) return cudaErrorStreamCaptureUnsupported;
     for (struct CUstream_st *stream = machine.streams; stream; stream = stream->next)
         if (stream->device == current) stream_run(stream, NULL, 0);
     return cudaSuccess;
@@ -310,6 +329,7 @@ static void record_run(void *argument) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     if (event->device != current)
         machine_die("an event of device %d is recorded on device %d", event->device, current);
+    if (machine_captures(stream) && machine_spoils_capture()) return cudaErrorStreamCaptureUnsupported;
     struct event_work work = {event, event->recorded + 1};
     cudaError_t error = machine_queue(stream, record_run, &work, sizeof work);
     if (error != cudaSuccess) return error;
@@ -325,6 +345,7 @@ static void wait_run(void *argument) {
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
     (void)flags;
+    if (machine_captures(stream) && machine_spoils_capture()) return cudaErrorStreamCaptureUnsupported;
     struct event_work work = {event, event->recorded};
     return machine_queue(stream, wait_run, &work, sizeof work);
 }
@@ -379,9 +400,10 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     if (!matches) return cudaErrorInvalidValue;
     if (machine_call_fails()) return cudaErrorLaunchFailure;
     struct copy_work work = {to, from, bytes};
-    if (kind == cudaMemcpyHostToDevice && !is_pinned(from, bytes)) return queue_with_bytes(&work, stream);
+    if (kind == cudaMemcpyHostToDevice && !is_pinned(from, bytes) && !machine_captures(stream))
+        return queue_with_bytes(&work, stream);
     cudaError_t error = machine_queue(stream, copy_run, &work, sizeof work);
-    bool waits = kind == cudaMemcpyDeviceToHost && !is_pinned(to, bytes);
+    bool waits = kind == cudaMemcpyDeviceToHost && !is_pinned(to, bytes) && !machine_captures(stream);
     return error == cudaSuccess && waits ? cudaStreamSynchronize(stream) : error;
 }
 
@@ -457,6 +479,7 @@ cudaError_t emulator_launch(const void *kernel, emulator_body *run, const void *
     if (!work) machine_die("no memory for a launch");
     work->grid = (struct grid){run, NULL, grid, block, shared};
     memcpy(work->packed, packed, bytes);
+    if (!machine_captures(stream)) machine_count(EMULATOR_KERNELS);
     cudaError_t error = machine_queue(stream, launch_run, work, sizeof *work + bytes);
     free(work);
     return error;
@@ -492,6 +515,11 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     return cudaSuccess;
 }
 
+/* Errors are returned by the calls that have them; none is kept. */
+cudaError_t cudaGetLastError(void) {
+    return cudaSuccess;
+}
+
 const char *cudaGetErrorString(cudaError_t error) {
     switch (error) {
     case cudaSuccess: return "no error";
@@ -503,6 +531,9 @@ const char *cudaGetErrorString(cudaError_t error) {
     case cudaErrorInvalidResourceHandle: return "invalid resource handle";
     case cudaErrorNotReady: return "device not ready";
     case cudaErrorLaunchFailure: return "unspecified launch failure";
+    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
+    case cudaErrorGraphExecUpdateFailure: return "the graph update was not performed";
     }
     return "unknown error";
 }

@@ -432,6 +432,79 @@ static void a_missing_event_shows(void **) {
     cudaFree(out);
 }
 
+/* ---- Graphs ------------------------------------------------------------------------------------------ */
+
+static __global__ void add_kernel(int *out, int value) {
+    out[0] += value;
+}
+
+static void add_later(int *out, int value) {
+    void *arguments[] = {&out, &value};
+    assert_int_equal(cudaLaunchKernel(add_kernel, dim3(1), dim3(1), arguments, 0, stream), cudaSuccess);
+}
+
+/* Captures out = *start + value (+ value). */
+static cudaGraph_t captured_sum(int *out, const int *start, int value, bool twice) {
+    cudaGraph_t graph;
+    assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    upload(out, start, 1);
+    add_later(out, value);
+    if (twice) add_later(out, value);
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+    return graph;
+}
+
+static void graphs_run_when_they_are_launched(void **) {
+    int got = 0, start = 3, *out = device_array<int>(1);
+    cudaGraphExec_t executable;
+    cudaGraphExecUpdateResultInfo result;
+    cudaGraph_t graph = captured_sum(out, &start, 10, false);
+    cudaGraph_t other_value = captured_sum(out, &start, 20, false);
+    cudaGraph_t other_kind = captured_sum(out, &start, 20, true);
+    download(&got, out, 1);
+    assert_int_equal(got, 0); /* nothing has run */
+    assert_int_equal(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
+    cudaGraphDestroy(graph);
+    start = 4; /* read when the graph runs */
+    assert_int_equal(cudaGraphLaunch(executable, stream), cudaSuccess);
+    assert_int_equal(cudaGraphExecUpdate(executable, other_value, &result), cudaSuccess);
+    download(&got, out, 1);
+    assert_int_equal(got, 14); /* launched before the update */
+    assert_int_equal(cudaGraphLaunch(executable, stream), cudaSuccess);
+    download(&got, out, 1);
+    assert_int_equal(got, 24);
+    assert_int_equal(cudaGraphExecUpdate(executable, other_kind, &result), cudaErrorGraphExecUpdateFailure);
+    cudaGraphDestroy(other_value), cudaGraphDestroy(other_kind), cudaGraphExecDestroy(executable);
+    cudaFree(out);
+}
+
+static void a_capture_refuses_to_wait_or_allocate(void **) {
+    cudaGraph_t graph;
+    cudaEvent_t event;
+    void *memory = nullptr;
+    int *out = device_array<int>(1);
+    assert_int_equal(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), cudaSuccess);
+    for (int mistake = 0; mistake < 7; mistake++) {
+        cudaError_t error = cudaSuccess;
+        assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+        switch (mistake) {
+        case 0: error = cudaStreamSynchronize(stream); break;
+        case 1: error = cudaDeviceSynchronize(); break;
+        case 2: error = cudaMalloc(&memory, 4); break;
+        case 3: error = cudaFree(out); break;
+        case 4: error = cudaHostAlloc(&memory, 4, cudaHostAllocDefault); break;
+        case 5: error = cudaEventRecord(event, stream); break;
+        case 6: error = cudaStreamWaitEvent(stream, event, 0); break;
+        }
+        assert_int_equal(error, cudaErrorStreamCaptureUnsupported);
+        assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
+        assert_null(graph);
+    }
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorInvalidValue);
+    cudaEventDestroy(event);
+    cudaFree(out);
+}
+
 /* Pinned memory is read when the copy runs, other memory when it is queued. */
 static void pinned_memory_is_read_late(void **) {
     int got[2], plain = 1, *pinned, *out = device_array<int>(2);
@@ -560,6 +633,8 @@ int main(void) {
         cmocka_unit_test(launches_are_checked),
         cmocka_unit_test(devices_are_apart),
         cmocka_unit_test(a_missing_event_shows),
+        cmocka_unit_test(graphs_run_when_they_are_launched),
+        cmocka_unit_test(a_capture_refuses_to_wait_or_allocate),
         cmocka_unit_test(pinned_memory_is_read_late),
         cmocka_unit_test(products),
         cmocka_unit_test(products_that_are_refused),

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "model/generate.h"
 #include "model/kv_cache.h"
+#include "tests/emulator/hooks.h"
 #include "tests/model/support_golden.h"
 
 enum { GOLDEN_TOKENS = 40 };
@@ -134,6 +135,34 @@ static void cramped_engine_gives_the_same_text(void **state) {
     (void)state;
     struct engine_limits limits = {.sequences = 2, .cache_tokens = 140, .prompt_tokens = 7};
     check_greedy("untied", "cpu", limits);
+}
+
+/* ---- What a GPU is asked ----------------------------------------------------------------------------- */
+
+/* From the third pass of as many sequences on, a decoding step is one graph, and the kernel that draws; and
+ * takes and gives back no memory. */
+static void a_step_of_decoding_is_one_launch(void **state) {
+    (void)state;
+    const char *device = getenv("VS2_TEST_DEVICE");
+    if (!device || strcmp(device, "emulated") != 0) skip();
+    struct fixture f;
+    struct error err;
+    open_fixture(&f, "untied", device, DTYPE_F32);
+    start_engine(&f, (struct engine_limits){0});
+    for (int c = 0; c < 3; c++) submit(&f, request_of(&f.prompts[c], greedy(1)));
+    for (int step = 0; step < 12; step++) {
+        int64_t before[EMULATOR_COUNTS], seen[EMULATOR_COUNTS];
+        for (int i = 0; i < EMULATOR_COUNTS; i++) before[i] = emulator_counted((enum emulator_count)i);
+        if (engine_step(f.engine, &f.results, &err)) fail_msg("%s", err.message);
+        for (int i = 0; i < EMULATOR_COUNTS; i++)
+            seen[i] = emulator_counted((enum emulator_count)i) - before[i];
+        assert_int_equal(seen[EMULATOR_GRAPH_LAUNCHES], step > 0);
+        if (step < 2) continue;
+        assert_int_equal(seen[EMULATOR_GRAPHS], 0);
+        assert_int_equal(seen[EMULATOR_KERNELS], 1);
+        assert_int_equal(seen[EMULATOR_ALLOCATIONS], 0);
+    }
+    close_fixture(&f);
 }
 
 /* ---- Independence ------------------------------------------------------------------------------------ */
@@ -486,6 +515,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_text_equals_transformers),
         cmocka_unit_test(cramped_engine_gives_the_same_text),
+        cmocka_unit_test(a_step_of_decoding_is_one_launch),
         cmocka_unit_test(batching_does_not_show_in_f32),
         cmocka_unit_test(batching_does_not_show_in_bf16),
         cmocka_unit_test(samples_differ_by_sample_and_seed),

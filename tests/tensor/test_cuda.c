@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 
-#include "tensor/device.h"
+#include "tensor/arena.h"
+#include "tensor/ops.h"
+#include "tests/emulator/hooks.h"
 
 /* ---- Which of several GPUs --------------------------------------------------------------------------- */
 
@@ -70,10 +72,138 @@ static void a_gpu_that_is_not_there_is_a_usage_error(void **state) {
     assert_string_equal(err.message, "environment: OMPI_COMM_WORLD_LOCAL_RANK=x names no process");
 }
 
+/* ---- Groups of operations ---------------------------------------------------------------------------- */
+
+enum { WIDTH = 40, LARGE = 3 << 20 };
+
+struct bench {
+    struct device device;
+    struct arena arena;
+};
+
+static enum status bench_open(struct bench *bench, struct error *err) {
+    enum status status = device_open("emulated", &bench->device, err);
+    if (status == STATUS_OK) arena_init(&bench->arena, &bench->device, 1 << 20);
+    return status;
+}
+
+static void bench_close(struct bench *bench) {
+    arena_free(&bench->arena);
+    device_close(&bench->device);
+}
+
+/* What a group holds beside its operations. */
+enum interruption { NOTHING, A_READ, MEMORY, LARGE_WRITES, INTERRUPTIONS };
+
+static void interrupt(struct bench *bench, struct tensor x, enum interruption what) {
+    struct error err;
+    float values[WIDTH];
+    if (what == A_READ) device_read(&bench->device, values, x, &err);
+    if (what == MEMORY)
+        device_release(&bench->device, device_allocate(&bench->device, 4096, "a group", &err));
+    if (what != LARGE_WRITES) return;
+    float *large = calloc(LARGE / sizeof *large, sizeof *large);
+    assert_non_null(large);
+    for (int i = 0; i < 2; i++) arena_upload(&bench->arena, DTYPE_F32, 1, LARGE / sizeof *large, large);
+    free(large);
+}
+
+/* sum = start + start + start, in a group. */
+static enum status add_in_group(struct bench *bench, float start, int64_t key, enum interruption what,
+                                float sum[WIDTH], struct error *err) {
+    struct arena_mark mark = arena_mark(&bench->arena);
+    float values[WIDTH];
+    for (int i = 0; i < WIDTH; i++) values[i] = start + (float)i;
+    device_group_begin(&bench->device, key);
+    struct tensor x = arena_upload(&bench->arena, DTYPE_F32, 1, WIDTH, values);
+    struct tensor y = arena_upload(&bench->arena, DTYPE_F32, 1, WIDTH, values);
+    memset(values, 0xff, sizeof values); /* a write has read its memory when it returns */
+    add(&bench->device, x, y);
+    interrupt(bench, x, what);
+    add(&bench->device, x, y);
+    device_group_end(&bench->device);
+    enum status status = device_read(&bench->device, sum, x, err);
+    arena_release(&bench->arena, mark);
+    return status;
+}
+
+static void expect_sum(struct bench *bench, float start, int64_t key, enum interruption what) {
+    float sum[WIDTH];
+    struct error err;
+    if (add_in_group(bench, start, key, what, sum, &err)) fail_msg("%s", err.message);
+    for (int i = 0; i < WIDTH; i++) assert_true(sum[i] == 3 * (start + (float)i));
+}
+
+/* A group is captured when the one before had its key, and made anew only when its operations are others. */
+static void groups_are_launched_whole(void **state) {
+    (void)state;
+    struct bench bench;
+    struct error err;
+    assert_int_equal(bench_open(&bench, &err), STATUS_OK);
+    static const int64_t keys[] = {5, 5, 5, 6, 5, 5};
+    static const int captured[] = {0, 1, 1, 0, 0, 1};
+    int64_t launches = 0, first = emulator_counted(EMULATOR_GRAPH_LAUNCHES);
+    int64_t graphs = emulator_counted(EMULATOR_GRAPHS);
+    for (int i = 0; i < 6; i++) {
+        expect_sum(&bench, (float)i, keys[i], NOTHING);
+        launches += captured[i];
+        assert_int_equal(emulator_counted(EMULATOR_GRAPH_LAUNCHES) - first, launches);
+    }
+    assert_int_equal(emulator_counted(EMULATOR_GRAPHS) - graphs, 1);
+    bench_close(&bench);
+}
+
+static void what_a_graph_cannot_hold_ends_it(void **state) {
+    (void)state;
+    struct bench bench;
+    struct error err;
+    assert_int_equal(bench_open(&bench, &err), STATUS_OK);
+    for (int round = 0; round < 3; round++)
+        for (int what = 0; what < INTERRUPTIONS; what++)
+            expect_sum(&bench, (float)(10 * round + what), 1, (enum interruption)what);
+    assert_true(emulator_counted(EMULATOR_GRAPHS) > 3);
+    device_group_end(&bench.device); /* nothing begun: nothing happens */
+    device_group_begin(&bench.device, 1);
+    device_fail(&bench.device, "a fault");
+    device_group_begin(&bench.device, 1);
+    device_group_end(&bench.device);
+    assert_int_equal(device_synchronize(&bench.device, &err), STATUS_FAILED);
+    bench_close(&bench);
+    assert_int_equal(bench_open(&bench, &err), STATUS_OK);
+    for (int i = 0; i < 2; i++) device_group_begin(&bench.device, 1);
+    bench_close(&bench); /* in a capture */
+}
+
+/* Every call fails in its turn, with all after it: it is told, and nothing is lost. */
+static void every_failed_call_is_told(void **state) {
+    (void)state;
+    int failing = 0;
+    enum status status = STATUS_FAILED;
+    while (status != STATUS_OK && ++failing < 300) {
+        struct bench bench;
+        struct error err = {0};
+        float sum[WIDTH];
+        emulator_fail_call(failing);
+        status = bench_open(&bench, &err);
+        if (status == STATUS_OK) {
+            for (int i = 0; i < 3 && status == STATUS_OK; i++)
+                status = add_in_group(&bench, 1, 1, NOTHING, sum, &err);
+            emulator_fail_call(0);
+            bench_close(&bench);
+        }
+        emulator_fail_call(0);
+        if (status != STATUS_OK) assert_true(strlen(err.message) > 0);
+    }
+    assert_true(failing > 40 && failing < 300);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_process_takes_the_gpu_of_its_place, alone, alone),
         cmocka_unit_test_setup_teardown(a_gpu_that_is_not_there_is_a_usage_error, alone, alone),
+        cmocka_unit_test(groups_are_launched_whole),
+        cmocka_unit_test(what_a_graph_cannot_hold_ends_it),
+        cmocka_unit_test(every_failed_call_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

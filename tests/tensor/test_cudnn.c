@@ -6,9 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of tests/emulator/emulator.h, whose other names need CUDA's headers. */
-int emulator_fail_call(int n);
-int emulator_attentions(void);
+#include "tests/emulator/hooks.h"
 
 struct shape {
     int heads, kv_heads, head_dim;

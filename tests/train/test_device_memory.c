@@ -9,10 +9,9 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "tests/emulator/hooks.h"
 #include "tests/train/support_runs.h"
 #include "train/sft.h"
-
-void emulator_set_memory(size_t bytes); /* tests/emulator/emulator.h */
 
 static struct error err;
 static char folder[] = "/tmp/vs2-device-memory-XXXXXX";
