@@ -157,7 +157,7 @@ static void remember(struct peer *peer, const struct condition *condition, doubl
 /* Takes all beats that have come; process 0 answers them. */
 static void receive_beats(struct heartbeat *heartbeat) {
     struct beat beat;
-    struct sockaddr_in from;
+    struct sockaddr_in from = {0};
     socklen_t length = sizeof from;
     while (recvfrom(heartbeat->socket, &beat, sizeof beat, 0, (struct sockaddr *)&from, &length) ==
            (ssize_t)sizeof beat) {

@@ -102,6 +102,7 @@ refused() { # KEY=VALUE: in the second process only
 }
 refused learning_rate=2e-3
 refused zero_stage=1
+refused overlap_comm=true
 # A process whose numbers are none: all leave the steps out, and give up with the same words, which name it. Its model
 # has a NaN in the first layer's first norm.
 cp -r tests/golden/model/tied "$scratch/bad"
