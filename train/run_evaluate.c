@@ -63,7 +63,7 @@ static enum status evaluate_benchmark(struct train_run *run, struct run_benchmar
 
 enum status run_evaluate(struct train_run *run, struct error *err) {
     struct run_evaluation evaluation = {0};
-    struct run_benchmark_figures figures;
+    struct run_benchmark_figures figures = {0};
     enum status status = run->evaluates ? evaluate_stage(run, &evaluation, err) : STATUS_OK;
     if (status == STATUS_OK && run->benchmark) status = evaluate_benchmark(run, &figures, &evaluation, err);
     if (status == STATUS_OK && run_leads(run)) {
