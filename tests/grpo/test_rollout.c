@@ -164,26 +164,18 @@ static void draws_follow_their_keys(void **state) {
 
 enum { VOCAB = 300, DRAWS = 6000 };
 
-/* What the model says of the first token after a prompt: log-probabilities of the whole vocabulary, at
- * temperature 1, each as a completion of its own in a training pass. */
-static void read_vocabulary(struct fixture *f, int prompt, float *logprob) {
-    struct pass_completion completions[VOCAB];
-    int32_t tokens[VOCAB];
-    struct error err;
-    for (int i = 0; i < VOCAB; i++) {
-        tokens[i] = i;
-        completions[i] = (struct pass_completion){&tokens[i], 1};
+/* The logits of the first token after a prompt, transformers' own, of which each that the prompt has is
+ * divided by the penalty if positive and else multiplied by it (Keskar et al., "CTRL", 2019). */
+static void read_logits(const struct fixture *f, int prompt, double penalty, float *logits) {
+    const struct golden_tensor last = golden_get(&f->golden, "%s/logits", golden_cases[prompt]);
+    bool seen[VOCAB] = {false};
+    assert_int_equal(last.cols, VOCAB);
+    memcpy(logits, (const float *)last.data + (last.rows - 1) * VOCAB, VOCAB * sizeof *logits);
+    for (int64_t i = 0; i < f->prompts[prompt].count; i++) {
+        int32_t token = f->prompts[prompt].tokens[i];
+        if (!seen[token]) logits[token] *= (float)(logits[token] > 0 ? 1 / penalty : penalty);
+        seen[token] = true;
     }
-    const struct pass_group group = {.tokens = f->prompts[prompt].tokens,
-                                     .count = f->prompts[prompt].count,
-                                     .visuals = f->prompts[prompt].visuals,
-                                     .completions = completions,
-                                     .completion_count = VOCAB};
-    const struct pass_settings settings = {.model = &f->opened.model};
-    const struct pass_reading how = {.temperature = 1};
-    struct pass_runner *runner = pass_runner_new(&settings, &err);
-    if (pass_groups_read(runner, &group, 1, how, logprob, NULL, &err)) fail_msg("%s", err.message);
-    pass_runner_free(runner);
 }
 
 struct entry {
@@ -197,10 +189,10 @@ static int falling(const void *a, const void *b) {
 }
 
 /* The distribution that the settings make of the model's, by sorting (Hugging Face's order of filters). */
-static void expected_distribution(const struct rollout_settings *s, const float *logprob, double *p) {
+static void expected_distribution(const struct rollout_settings *s, const float *logits, double *p) {
     struct entry list[VOCAB];
     double total = 0, tail = 0;
-    for (int i = 0; i < VOCAB; i++) list[i] = (struct entry){(double)logprob[i], i};
+    for (int i = 0; i < VOCAB; i++) list[i] = (struct entry){(double)logits[i], i};
     for (int i = 0; i < VOCAB; i++) list[i].weight = exp(list[i].weight / s->temperature);
     qsort(list, VOCAB, sizeof list[0], falling);
     int count = s->top_k > 0 && s->top_k < VOCAB ? (int)s->top_k : VOCAB;
@@ -238,24 +230,24 @@ static double deviation(const double *p, const int *counts) {
     return freedom > 0 ? (cbrt(statistic / freedom) - (1 - spread)) / sqrt(spread) : 0;
 }
 
-/* From the prompt to the drawn token, for each setting. (What a repetition penalty does depends on the logits
- * themselves, which log-probabilities do not tell: tests/tensor/test_sample.c has it.) */
+/* From the prompt to the drawn token, for each setting. */
 static void draws_follow_the_model(void **state) {
     (void)state;
     static const struct rollout_settings rules[] = {
-        {.temperature = 1, .top_p = 1},
-        {.temperature = 0.6, .top_p = 1},
-        {.temperature = 1.7, .top_p = 1},
-        {.temperature = 1, .top_p = 0.8},
-        {.temperature = 1, .top_p = 1, .top_k = 20},
-        {.temperature = 1, .top_p = 1, .min_p = 0.1},
-        {.temperature = 1.3, .top_p = 0.9, .top_k = 40, .min_p = 0.02},
+        {.temperature = 1, .top_p = 1, .repetition_penalty = 1},
+        {.temperature = 0.6, .top_p = 1, .repetition_penalty = 1},
+        {.temperature = 1.7, .top_p = 1, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 0.8, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 1, .top_k = 20, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 1, .min_p = 0.1, .repetition_penalty = 1},
+        {.temperature = 1, .top_p = 1, .repetition_penalty = 1.5},
+        {.temperature = 1, .top_p = 1, .repetition_penalty = 0.7},
+        {.temperature = 1.3, .top_p = 0.9, .top_k = 40, .min_p = 0.02, .repetition_penalty = 1.2},
     };
     struct fixture f;
-    float logprob[VOCAB];
+    float logits[VOCAB];
     double p[VOCAB];
     open_fixture(&f, "untied", "cpu", DTYPE_F32);
-    read_vocabulary(&f, 1, logprob);
     for (size_t n = 0; n < sizeof rules / sizeof rules[0]; n++) {
         int counts[VOCAB] = {0};
         struct rollout_settings kept = f.settings;
@@ -263,13 +255,14 @@ static void draws_follow_the_model(void **state) {
         f.settings.top_p = rules[n].top_p;
         f.settings.top_k = rules[n].top_k;
         f.settings.min_p = rules[n].min_p;
-        f.settings.repetition_penalty = 1;
+        f.settings.repetition_penalty = rules[n].repetition_penalty;
         f.settings.max_new_tokens = 1;
         f.prompts[1].samples = DRAWS;
         struct rollout *rollout = make(&f);
         struct rollout_completions drawn = run(rollout, n, &f.prompts[1], 1);
         for (int64_t i = 0; i < drawn.count; i++) counts[drawn.items[i].tokens[0]]++;
-        expected_distribution(&f.settings, logprob, p);
+        read_logits(&f, 1, f.settings.repetition_penalty, logits);
+        expected_distribution(&f.settings, logits, p);
         double z = deviation(p, counts);
         if (!(z < 3.3)) fail_msg("rule %d: the draws deviate by %.2f standard deviations", (int)n, z);
         rollout_completions_free(&drawn);
