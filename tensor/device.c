@@ -116,7 +116,8 @@ void device_fail(struct device *device, const char *format, ...) {
     error_set(&device->error, "device %s: %s", device->backend->name, message);
 }
 
-static void tell_no_memory(const struct device *device, const char *what, size_t bytes, struct error *err) {
+static void tell_no_memory(struct device *device, const char *what, size_t bytes, struct error *err) {
+    device->full = true;
     struct device_info info = device_describe(device);
     if (info.own_memory)
         error_no_memory(err, "out of memory for %s (%zu bytes; the GPU has %zu free)", what, bytes,
@@ -125,9 +126,14 @@ static void tell_no_memory(const struct device *device, const char *what, size_t
         error_no_memory(err, "out of memory for %s (%zu bytes)", what, bytes);
 }
 
+void device_fail_no_memory(struct device *device, const char *what, size_t bytes) {
+    struct error err;
+    tell_no_memory(device, what, bytes, &err);
+    device_fail(device, "%s", err.message);
+}
+
 void *device_allocate(struct device *device, size_t bytes, const char *what, struct error *err) {
     void *memory = device->backend->allocate(device, bytes ? bytes : 1);
-    device->full = device->full || !memory;
     if (!memory) tell_no_memory(device, what, bytes, err);
     return memory;
 }

@@ -67,6 +67,9 @@ static inline double device_peak_flops(const struct device_peak *peak, enum dtyp
 /* Keeps the first failure; later ones are dropped. */
 void device_fail(struct device *device, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same for want of memory: says what it was for, how much it was, and how much a GPU has free. */
+void device_fail_no_memory(struct device *device, const char *what, size_t bytes);
+
 /* `bytes` of device memory, zeroed, aligned to 64; NULL with err set when there is none. */
 void *device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
 void device_release(struct device *device, void *memory);

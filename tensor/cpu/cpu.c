@@ -44,7 +44,7 @@ float *cpu_workspace(struct device *device, int64_t floats) {
     size_t bytes = ((size_t)floats * sizeof(float) / ALIGNMENT + 1) * ALIGNMENT;
     state->workspace = aligned_alloc(ALIGNMENT, bytes);
     state->workspace_floats = state->workspace ? floats : 0;
-    if (!state->workspace) device_fail(device, "out of memory for an operation (%zu bytes)", bytes);
+    if (!state->workspace) device_fail_no_memory(device, "an operation", bytes);
     return state->workspace;
 }
 

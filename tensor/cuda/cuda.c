@@ -32,7 +32,6 @@ static enum status open_failed(struct error *err, cudaError_t error, const char 
 
 static void cuda_close(struct device *device) {
     struct cuda_state *state = cuda_state(device);
-    const cudaStream_t streams[] = {state->stream, state->copy_stream, state->communication_stream};
     cuda_group_end(device);
     cudaDeviceSynchronize();
     cuda_cudnn_close(state->cudnn);
@@ -42,22 +41,14 @@ static void cuda_close(struct device *device) {
     cuda_staging_close(&state->staging);
     cudaFree(state->workspace);
     cudaFree(state->fault);
-    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
-        if (streams[i]) cudaStreamDestroy(streams[i]);
+    if (state->stream) cudaStreamDestroy(state->stream);
     free(state);
 }
 
-static enum status streams_open(struct cuda_state *state, struct error *err) {
-    cudaStream_t *const streams[] = {&state->stream, &state->copy_stream, &state->communication_stream};
-    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
-        cudaError_t error = cudaStreamCreateWithFlags(streams[i], cudaStreamNonBlocking);
-        if (error != cudaSuccess) return open_failed(err, error, "no stream");
-    }
-    return STATUS_OK;
-}
-
-static enum status memory_open(struct cuda_state *state, struct error *err) {
-    cudaError_t error = cudaMalloc((void **)&state->fault, sizeof *state->fault);
+static enum status stream_open(struct cuda_state *state, struct error *err) {
+    cudaError_t error = cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking);
+    if (error != cudaSuccess) return open_failed(err, error, "no stream");
+    error = cudaMalloc((void **)&state->fault, sizeof *state->fault);
     if (error == cudaSuccess) error = cudaMemsetAsync(state->fault, 0, sizeof *state->fault, state->stream);
     if (error != cudaSuccess) return open_failed(err, error, "no memory");
     return STATUS_OK;
@@ -76,8 +67,7 @@ static enum status cuda_open(struct device *device, struct error *err) {
     struct cuda_state *state = memory_new(1, sizeof *state, "the " DEVICE_NAME " device", err);
     if (!state) return STATUS_FAILED;
     device->state = state;
-    enum status status = streams_open(state, err);
-    if (status == STATUS_OK) status = memory_open(state, err);
+    enum status status = stream_open(state, err);
     if (status == STATUS_OK) status = cuda_staging_open(&state->staging, err);
     if (status == STATUS_OK) status = cuda_graph_open(&state->graph, err);
     if (status == STATUS_OK) status = cuda_products_open(&state->products, err);
@@ -133,7 +123,7 @@ void *cuda_workspace(struct device *device, size_t bytes) {
     state->workspace = NULL;
     state->workspace_bytes = 0;
     if (cudaMalloc(&state->workspace, bytes) != cudaSuccess) {
-        device_fail(device, "out of memory for an operation (%zu bytes)", bytes);
+        device_fail_no_memory(device, "an operation", bytes);
         return NULL;
     }
     state->workspace_bytes = bytes;

@@ -1,11 +1,9 @@
 /* What the files of the CUDA backend share. Host code is C17 (.c), kernels with the few lines that launch
  * them are .cu, in C style; both see this header.
  *
- * Operations are queued on one stream, and so are the copies of cuda_write and cuda_read: memory that an
- * arena hands out again is written only after the operations that still read it. The two other streams run
- * beside it, in no order but that of the events recorded and waited for: who queues on them sees to both
- * ways, that the work finds its input there and that its memory is left alone until it is done. The same
- * sources compile for the test device "emulated" against tests/emulator. */
+ * All work of a device is queued on one stream, copies and collectives too: memory that an arena hands out
+ * again is written only after the operations that still read it. The same sources compile for the test device
+ * "emulated" against tests/emulator. */
 #ifndef VS2_TENSOR_CUDA_CUDA_H
 #define VS2_TENSOR_CUDA_CUDA_H
 
@@ -70,9 +68,7 @@ struct cuda_nccl;     /* nccl.c */
 struct cuda_cudnn;    /* cudnn.h */
 
 struct cuda_state {
-    cudaStream_t stream;               /* operations, and the copies between them */
-    cudaStream_t copy_stream;          /* copies beside the operations */
-    cudaStream_t communication_stream; /* collectives beside the operations */
+    cudaStream_t stream;
     struct cuda_staging staging;
     struct cuda_graph graph;
     struct cuda_fault *fault; /* on the device */
