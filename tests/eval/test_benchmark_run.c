@@ -132,7 +132,7 @@ static struct benchmark_run run_of(const struct benchmark *benchmark) {
                                 .videos = videos_path,
                                 .output = output_path,
                                 .scorer = scorer_settings_default(),
-                                .place = {0, 1}};
+                                .place = {.size = 1}};
     run.scorer.model = "tests/golden/score";
     run.scorer.device = "cpu";
     run.scorer.compute = DTYPE_F32;

@@ -217,7 +217,9 @@ static double run_pass(struct fixture *f, const char *shape, const char *name, b
         .count = prompt.count,
         .tokens = prompt.tokens,
         .labels = labels,
-        .visuals = {prompt.visual_count, prompt.visuals, (const float *const *)prompt.patches, NULL, NULL},
+        .visuals = {.count = prompt.visual_count,
+                    .grids = prompt.visuals,
+                    .patches = (const float *const *)prompt.patches},
         .weight = 1,
     };
     const struct pass_settings with = {.model = &f->model,
