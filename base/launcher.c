@@ -79,7 +79,7 @@ static void first_host(const char *list, char *host, size_t room) {
 static enum status find_host(char *host, size_t room, struct error *err) {
     const char *address = getenv("MASTER_ADDR"), *nodes = getenv("SLURM_STEP_NODELIST");
     *host = 0;
-    if (address && strlen(address) < room) strcpy(host, address);
+    if (address && strlen(address) < room) memcpy(host, address, strlen(address) + 1);
     if (!address && nodes) first_host(nodes, host, room);
     if (*host) return STATUS_OK;
     if (address || nodes)

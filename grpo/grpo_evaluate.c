@@ -109,7 +109,11 @@ enum status grpo_evaluate(void *context, struct run_evaluation *evaluation, stru
     struct sums sums = {.rewards =
                             memory_new((size_t)grpo->rewards.count, sizeof(double), "an evaluation", err)};
     enum status status = run_agree(&grpo->run, sums.rewards ? STATUS_OK : STATUS_FAILED, err);
-    if (status == STATUS_OK) status = optimizer_gather_weights(&grpo->run.optimizer, err);
+    if (status != STATUS_OK || !sums.rewards) { /* all have agreed on it */
+        free(sums.rewards);
+        return status;
+    }
+    status = optimizer_gather_weights(&grpo->run.optimizer, err);
     if (status == STATUS_OK) status = run_agree(&grpo->run, evaluate_own(grpo, &sums, evaluation, err), err);
     optimizer_drop_weights(&grpo->run.optimizer);
     double *const all[] = {&sums.completions, &sums.accuracy, &sums.reward, &sums.tokens, &sums.truncated};
