@@ -14,21 +14,9 @@
 #include "grpo/grpo.h"
 #include "tests/device.h"
 #include "tests/grpo/support_small_run.h"
+#include "tests/train/support_outputs.h"
 
 static struct error err;
-static char folder[] = "/tmp/vs2-grpo-device-XXXXXX";
-
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
 
 /* Two steps, the second from what the first made of the weights; the lines of the log. */
 static json_t *run_on(const char *name, const char *device) {
@@ -45,13 +33,13 @@ static json_t *run_on(const char *name, const char *device) {
     struct words *words = calloc(1, sizeof *words);
     struct train_config config;
     assert_non_null(words);
-    say_small_run(words, folder, name, extra);
+    say_small_run(words, outputs_group(), name, extra);
     if (train_config_read(NULL, words->list, words->count, &config, &err)) fail_msg("%s", err.message);
     enum status status = grpo_run(&config, &err);
     train_config_free(&config);
     free(words);
     if (status != STATUS_OK) fail_msg("%s", err.message);
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", outputs_group(), name);
     return read_lines(path, "trainer_log.jsonl", "loss");
 }
 
@@ -76,5 +64,5 @@ static void test_same_as_on_the_cpu(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_as_on_the_cpu)};
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
 }

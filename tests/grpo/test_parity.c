@@ -15,24 +15,12 @@
 #include "grpo/grpo.h"
 #include "tests/device.h"
 #include "tests/model/support_golden.h"
+#include "tests/train/support_outputs.h"
 #include "tests/train/support_runs.h"
 
 enum { STEPS = 3 };
 
 static struct error err;
-static char folder[] = "/tmp/vs2-grpo-XXXXXX";
-
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
 
 /* Runs the steps as the golden ones were, from the same rollouts, into FOLDER/NAME. */
 static void run(const char *shape, const char *name, const json_t *settings) {
@@ -45,7 +33,7 @@ static void run(const char *shape, const char *name, const json_t *settings) {
     say(words, "dataset=%s/grpo/rows.jsonl", golden_root());
     say(words, "rollouts=%s/grpo/%s/rollouts.jsonl", golden_root(), shape);
     say(words, "media_dir=tests/golden/video");
-    say(words, "output_dir=%s/%s", folder, name);
+    say(words, "output_dir=%s/%s", outputs_group(), name);
     say(words, "max_steps=%d", STEPS);
     say(words, "logging_steps=1");
     say(words, "save_strategy=no");
@@ -124,7 +112,7 @@ static void check_case(const char *shape, const char *name) {
     if (!golden) fail_msg("%s", err.message);
     const json_t *settings = json_object_get(golden, "settings"), *steps = json_object_get(golden, "steps");
     run(shape, name, settings);
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", outputs_group(), name);
     json_t *log = read_lines(path, "trainer_log.jsonl", "loss");
     size_t iterations = (size_t)number(settings, "num_iterations");
     assert_int_equal(json_array_size(log), STEPS);
@@ -183,5 +171,5 @@ int main(void) {
         cmocka_unit_test(test_dr_grpo), cmocka_unit_test(test_dapo),       cmocka_unit_test(test_cispo),
         cmocka_unit_test(test_gspo),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
 }

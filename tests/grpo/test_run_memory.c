@@ -14,20 +14,7 @@
 #include "grpo/grpo.h"
 #include "tests/grpo/support_small_run.h"
 #include "tests/refuse.h"
-
-static char folder[] = "/tmp/vs2-grpo-memory-XXXXXX";
-
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
+#include "tests/train/support_outputs.h"
 
 /* Refuses allocation number 0, 1, 2, 4, 7, 11, ... until none is refused any more. */
 static void survives(const char *name, const char *const *extra) {
@@ -36,9 +23,9 @@ static void survives(const char *name, const char *const *extra) {
     struct error err;
     char model[128];
     assert_non_null(words);
-    say_small_run(words, folder, name, extra);
+    say_small_run(words, outputs_group(), name, extra);
     if (train_config_read(NULL, words->list, words->count, &config, &err)) fail_msg("%s", err.message);
-    snprintf(model, sizeof model, "%s/%s/model.safetensors", folder, name);
+    snprintf(model, sizeof model, "%s/%s/model.safetensors", outputs_group(), name);
     for (int count = 0, gap = 1, tries = 0;; count += gap++, tries++) {
         memset(&err, 0, sizeof err);
         allocations_left = count;
@@ -77,5 +64,5 @@ int main(void) {
         cmocka_unit_test(test_sampled),
         cmocka_unit_test(test_recorded),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
 }

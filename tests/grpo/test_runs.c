@@ -17,23 +17,19 @@
 #include "grpo/rollout.h"
 #include "model/tokenizer.h"
 #include "tests/grpo/support_small_run.h"
+#include "tests/train/support_outputs.h"
 
 static struct error err;
 static struct tokenizer *tokenizer;
-static char folder[] = "/tmp/vs2-grpo-runs-XXXXXX";
 
 static int set_up(void **state) {
-    (void)state;
     tokenizer = tokenizer_load("tests/golden/model/tied", &err);
-    return tokenizer && mkdtemp(folder) ? 0 : -1;
+    return tokenizer ? outputs_group_make(state) : -1;
 }
 
 static int tear_down(void **state) {
-    (void)state;
-    char command[64];
     tokenizer_free(tokenizer);
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
+    return outputs_group_remove(state);
 }
 
 /* ---- What a run draws and learns from ---------------------------------------------------------------- */
@@ -164,20 +160,20 @@ static json_t *run(const char *name, struct speech (*says)(const struct rollout_
     assert_non_null(words);
     forget();
     script = says;
-    say_small_run(words, folder, name, extra);
+    say_small_run(words, outputs_group(), name, extra);
     if (train_config_read(NULL, words->list, words->count, &config, &err)) fail_msg("%s", err.message);
     enum status status = grpo_run(&config, &err);
     train_config_free(&config);
     free(words);
     if (status != STATUS_OK) fail_msg("%s: %s", name, err.message);
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", outputs_group(), name);
     return read_lines(path, "trainer_log.jsonl", "loss");
 }
 
 /* The lines of the completions that a run wrote in its first step; json_decref them. */
 static json_t *completions_of(const char *name) {
     char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", outputs_group(), name);
     return read_lines(path, "completions/step_1.jsonl", "completion_ids");
 }
 
@@ -185,7 +181,7 @@ static json_t *completions_of(const char *name) {
 static const char *data_set(const char *name, const char *text) {
     static char word[256];
     char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", outputs_group(), name);
     if (file_write(path, text, strlen(text), &err) != STATUS_OK) fail_msg("%s", err.message);
     snprintf(word, sizeof word, "dataset=%s", path);
     return word;
@@ -324,7 +320,7 @@ static void long_prompts_are_cut_or_skipped(void **state) {
     assert_int_equal(seen.prompts[0].count, count - 3);
     assert_memory_equal(seen.prompts[0].tokens, tokens + 3, (size_t)(count - 3) * sizeof *tokens);
     free(tokens);
-    snprintf(skipped, sizeof skipped, "%s/cut/skipped.jsonl", folder);
+    snprintf(skipped, sizeof skipped, "%s/cut/skipped.jsonl", outputs_group());
     assert_int_equal(file_read(skipped, 1 << 20, &text, &length, &err), STATUS_OK);
     assert_non_null(strstr(text, "cuts into the video"));
     assert_null(strchr(strchr(text, '\n') + 1, '\n')); /* one line */
@@ -336,7 +332,7 @@ static void templates_and_time_positions_reach_the_passes(void **state) {
     (void)state;
     char file[128], word[160];
     struct text text = {0};
-    snprintf(file, sizeof file, "%s/template.txt", folder);
+    snprintf(file, sizeof file, "%s/template.txt", outputs_group());
     snprintf(word, sizeof word, "question_template=@%s", file);
     assert_int_equal(file_write(file, "Judge: {problem} Well?", 22, &err), STATUS_OK);
     const char *const seconds[] = {data_set("one.jsonl", VIDEO("a", "A ball.")), word, NULL};
@@ -543,7 +539,7 @@ static void evaluations_log_all_rewards(void **state) {
         "val_size=2", "eval_steps=1", "eval_strategy=steps", NULL};
     char path[128];
     json_decref(run("evaluated", NULL, extra));
-    snprintf(path, sizeof path, "%s/evaluated", folder);
+    snprintf(path, sizeof path, "%s/evaluated", outputs_group());
     json_t *lines = read_lines(path, "trainer_log.jsonl", "eval_accuracy");
     assert_int_equal(json_array_size(lines), 1);
     for (int i = 0; reward_names[i]; i++) {

@@ -24,6 +24,24 @@ void outputs_remove(char *folder) {
     free(folder);
 }
 
+static char *group;
+
+int outputs_group_make(void **state) {
+    (void)state;
+    group = outputs_folder();
+    return 0;
+}
+
+int outputs_group_remove(void **state) {
+    (void)state;
+    outputs_remove(group);
+    return 0;
+}
+
+const char *outputs_group(void) {
+    return group;
+}
+
 char *outputs_read(const char *folder, const char *name, size_t *length) {
     struct error err;
     char *text = NULL;

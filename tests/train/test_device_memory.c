@@ -10,23 +10,11 @@
 
 #include "base/file.h"
 #include "tests/emulator/hooks.h"
+#include "tests/train/support_outputs.h"
 #include "tests/train/support_runs.h"
 #include "train/sft.h"
 
 static struct error err;
-static char folder[] = "/tmp/vs2-device-memory-XXXXXX";
-
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
 
 static struct train_config config_of(const char *extra) {
     struct words *words = calloc(1, sizeof *words);
@@ -41,7 +29,7 @@ static struct train_config config_of(const char *extra) {
     say(words, "cutoff_len=4096");
     say(words, "video_maxlen=4");
     say(words, "video_max_pixels=12544");
-    say(words, "output_dir=%s/run", folder);
+    say(words, "output_dir=%s/run", outputs_group());
     say(words, "max_steps=1");
     say(words, "save_strategy=no");
     say(words, "report_to=none");
@@ -58,7 +46,7 @@ static struct train_config config_of(const char *extra) {
 static char *plan_of(const char *extra) {
     char path[64];
     struct train_config config = config_of(extra);
-    snprintf(path, sizeof path, "%s/plan", folder);
+    snprintf(path, sizeof path, "%s/plan", outputs_group());
     fflush(stdout);
     int kept = dup(STDOUT_FILENO);
     assert_non_null(freopen(path, "w", stdout));
@@ -135,5 +123,5 @@ int main(void) {
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_full_device),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
 }

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -15,6 +14,7 @@
 #include "base/json.h"
 #include "tensor/ops.h"
 #include "tests/device.h"
+#include "tests/train/support_outputs.h"
 #include "tests/train/support_runs.h"
 
 static struct error err;
@@ -26,20 +26,6 @@ static void run(const struct words *words) {
     enum status status = train_sft_run(&config, &err);
     train_config_free(&config);
     if (status != STATUS_OK) fail_msg("%s", err.message);
-}
-
-static char folder[] = "/tmp/vs2-sft-XXXXXX";
-
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
 }
 
 /* What all runs here share; `name` is the output folder's. */
@@ -55,7 +41,7 @@ static struct words *start(const char *name, const char *checkpoint) {
     say(words, "cutoff_len=4096");
     say(words, "video_maxlen=10");
     say(words, "video_max_pixels=691200");
-    say(words, "output_dir=%s/%s", folder, name);
+    say(words, "output_dir=%s/%s", outputs_group(), name);
     say(words, "logging_steps=1");
     say(words, "report_to=none");
     say(words, "plot_loss=false");
@@ -123,7 +109,7 @@ static void check_case(const char *name, const char *device, const struct bounds
     run(words);
     char before[128], after[128];
     snprintf(before, sizeof before, "tests/golden/model/%s", checkpoint);
-    snprintf(after, sizeof after, "%s/%s", folder, name);
+    snprintf(after, sizeof after, "%s/%s", outputs_group(), name);
     json_t *ours = read_lines(after, "trainer_log.jsonl", "loss");
     check_steps(ours, json_object_get(expected, "steps"), bounds);
     check_moves(before, after, json_object_get(expected, "moves"), bounds->moves);
@@ -187,7 +173,7 @@ static json_t *six_steps(const char *name, const char *const *extra) {
     run(words);
     free(words);
     char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", outputs_group(), name);
     return read_lines(path, "trainer_log.jsonl", "loss");
 }
 
@@ -210,7 +196,7 @@ static void check_memory_settings(const char *type) {
                       *const uncached[] = {type, "vision_cache_memory=0", NULL},
                       *const threads[] = {type, "dataloader_num_workers=3", NULL};
     char cache[64];
-    snprintf(cache, sizeof cache, "vision_cache_dir=%s/features", folder);
+    snprintf(cache, sizeof cache, "vision_cache_dir=%s/features", outputs_group());
     const char *const disk[] = {type, cache, "vision_cache_memory=0", NULL};
     json_t *plain = six_steps("plain", none);
     check_same("keep", keep, plain, 0);
@@ -258,7 +244,7 @@ static int run_on_device(void) {
         cmocka_unit_test(test_tied_and_open),
         cmocka_unit_test(test_offloaded_optimizer),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
 }
 
 int main(void) {
@@ -276,5 +262,5 @@ int main(void) {
         cmocka_unit_test(test_packing_equals_a_batch),
         cmocka_unit_test(test_offloaded_optimizer),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
 }
