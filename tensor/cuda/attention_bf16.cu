@@ -134,21 +134,15 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, HEAD > 80 ? 2 : 3)
 
 /* ---- The operation ----------------------------------------------------------------------------------- */
 
-template <int HEAD>
-static void launch(struct device *device, const struct forward_arguments *a, const struct attention_tables *t,
-                   int kv_heads) {
-    cuda_launch(device, bf16_kernel<HEAD>, dim3((unsigned)t->item_count, (unsigned)kv_heads),
-                ATTENTION_THREADS, 2 * TILE * bf16_pitch(HEAD) * sizeof(__nv_bfloat16), *a);
-}
+template <int HEAD> struct launch_forward {
+    static void run(struct device *device, const struct forward_arguments *a,
+                    const struct attention_tables *t, int kv_heads) {
+        cuda_launch(device, bf16_kernel<HEAD>, dim3((unsigned)t->item_count, (unsigned)kv_heads),
+                    ATTENTION_THREADS, 2 * TILE * bf16_pitch(HEAD) * sizeof(__nv_bfloat16), *a);
+    }
+};
 
 void attention_bf16_forward(struct device *device, const struct forward_arguments *a,
                             const struct attention_tables *t, int kv_heads) {
-    if (a->head_dim <= 32)
-        launch<32>(device, a, t, kv_heads);
-    else if (a->head_dim <= 64)
-        launch<64>(device, a, t, kv_heads);
-    else if (a->head_dim <= 80)
-        launch<80>(device, a, t, kv_heads);
-    else
-        launch<128>(device, a, t, kv_heads);
+    launch_for_head<launch_forward>(a->head_dim, device, a, t, kv_heads);
 }

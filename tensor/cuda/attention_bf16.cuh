@@ -130,4 +130,18 @@ static __device__ __forceinline__ int within(int64_t x, int most) {
     return x < 0 ? 0 : x > most ? most : (int)x;
 }
 
+/* LAUNCH<HEAD>::run with the arguments, HEAD being the least that a kernel is made for and head_dim columns
+ * fit into. */
+template <template <int HEAD> class LAUNCH, class... ARGUMENTS>
+static void launch_for_head(int head_dim, ARGUMENTS... arguments) {
+    if (head_dim <= 32)
+        LAUNCH<32>::run(arguments...);
+    else if (head_dim <= 64)
+        LAUNCH<64>::run(arguments...);
+    else if (head_dim <= 80)
+        LAUNCH<80>::run(arguments...);
+    else
+        LAUNCH<128>::run(arguments...);
+}
+
 #endif

@@ -226,25 +226,19 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, ATTENTION_BLOCKS)
 
 /* ---- The operation ----------------------------------------------------------------------------------- */
 
-template <int HEAD>
-static void launch(struct device *device, const struct backward_arguments *a,
-                   const struct attention_tables *t, int kv_heads) {
-    if (t->item_count)
-        cuda_launch(device, bf16_d_query_kernel<HEAD>, dim3((unsigned)t->item_count, (unsigned)kv_heads),
-                    ATTENTION_THREADS, STAGES * sizeof(struct pair_of_tiles<HEAD, KEYS>), *a);
-    if (t->tile_count)
-        cuda_launch(device, bf16_d_key_kernel<HEAD>, dim3((unsigned)t->tile_count, (unsigned)kv_heads),
-                    ATTENTION_THREADS, sizeof(struct key_tiles<HEAD>), *a);
-}
+template <int HEAD> struct launch_backward {
+    static void run(struct device *device, const struct backward_arguments *a,
+                    const struct attention_tables *t, int kv_heads) {
+        if (t->item_count)
+            cuda_launch(device, bf16_d_query_kernel<HEAD>, dim3((unsigned)t->item_count, (unsigned)kv_heads),
+                        ATTENTION_THREADS, STAGES * sizeof(struct pair_of_tiles<HEAD, KEYS>), *a);
+        if (t->tile_count)
+            cuda_launch(device, bf16_d_key_kernel<HEAD>, dim3((unsigned)t->tile_count, (unsigned)kv_heads),
+                        ATTENTION_THREADS, sizeof(struct key_tiles<HEAD>), *a);
+    }
+};
 
 void attention_bf16_backward(struct device *device, const struct backward_arguments *a,
                              const struct attention_tables *t, int kv_heads) {
-    if (a->head_dim <= 32)
-        launch<32>(device, a, t, kv_heads);
-    else if (a->head_dim <= 64)
-        launch<64>(device, a, t, kv_heads);
-    else if (a->head_dim <= 80)
-        launch<80>(device, a, t, kv_heads);
-    else
-        launch<128>(device, a, t, kv_heads);
+    launch_for_head<launch_backward>(a->head_dim, device, a, t, kv_heads);
 }
