@@ -6,7 +6,9 @@
  *   once. Copies are bounded by going over the columns in panels.
  *
  * Row-major out = a b is column-major out^T = b^T a^T: cuBLASLt's A is b and its B is a, and a bias goes
- * along its rows. Plans (descriptions and the algorithm that its heuristics choose) are kept by shape. */
+ * along its rows. Plans (descriptions and the algorithm that its heuristics choose) are kept by shape. The
+ * epilogues used are the bias and the sum with what is there; not GELU, which is the tanh form there (PyTorch
+ * uses it for that form alone) and the exact one in the model: a kernel of its own (activation.cu). */
 #include <cublasLt.h>
 #include <stdlib.h>
 #include <string.h>
