@@ -8,6 +8,17 @@
  *       vs2_state/model.safetensors  f32 weights and moments of what is trained, and a moving reference
  *       vs2_state/state.json         the caller's state, what must be equal on resume, all files' sizes
  *
+ * Where processes share the state each writes what it keeps, side by side, and nothing of it goes over the
+ * wire:
+ *
+ *       vs2_state/process-1-of-4/model.safetensors   its shard (train/communicator.h) of every parameter's
+ * rows
+ *
+ * The shards of a tensor, in the order of the processes, are the tensor; so any number of processes resumes
+ * from them, and reads what it needs. The model itself is written by process 0, which the others give their
+ * weights. The output folder must be the same one for all: on several machines, of a file system that they
+ * share.
+ *
  * A folder of that name is always complete: it is written as checkpoint-N.tmp-PID, synced and renamed. Where
  * it is to take the place of another, or an old one is removed, that one is renamed to checkpoint-N.old-PID
  * first. checkpoint_clean sweeps up after processes that were killed in between.
@@ -23,6 +34,7 @@
 #include "base/text.h"
 #include "model/config.h"
 #include "model/parameters.h"
+#include "train/communicator.h"
 
 /* The three f32 arrays that a trained parameter has, of as many elements as the parameter; and a fourth in
  * runs whose reference model moves. */
@@ -37,18 +49,22 @@ enum checkpoint_part {
 
 /* Where they are read from: puts elements [first, first + count) of a part of parameter `index` into
  * `elements`. Called in the thread that saves, in order, for trained parameters only; pieces are a few MiB.
- */
+ * Where processes share the state each reads its shards, and process 0 all weights: it says when it is done
+ * (`served`), and the others are in `serve` until then. Both may be NULL with one process. */
 struct checkpoint_reader {
     enum status (*read)(void *state, size_t index, enum checkpoint_part part, int64_t first, int64_t count,
                         float *elements, struct error *err);
+    enum status (*serve)(void *state, struct error *err);
+    enum status (*served)(void *state, struct error *err);
     void *state;
 };
 
 /* What stays the same through a run. Everything is borrowed until checkpoint_writer_free. */
 struct checkpoint_run {
-    const char *output_dir; /* made when it is not there */
-    const char *source;     /* folder (hub_find) of the model trained from: its files are copied, and frozen
-                               parameters come from there, not from the device */
+    struct communicator *processes; /* that share the state; NULL: one has all of it, and writes it */
+    const char *output_dir;         /* made when it is not there */
+    const char *source; /* folder (hub_find) of the model trained from: its files are copied, and frozen
+                           parameters come from there, not from the device */
     const struct model_config *config;
     const struct parameter *parameters; /* parameters_list of the configuration */
     const bool *trained;                /* [count]; the others are frozen */
@@ -75,21 +91,28 @@ struct checkpoint_file {
 };
 
 /* Host memory that a checkpoint in the making takes when it is written by a thread: 12 bytes a trained
- * element (4 with only_model, 16 with has_reference). It is freed when the checkpoint is written. */
+ * element that this process keeps (4 with only_model, 16 with has_reference). It is freed when the checkpoint
+ * is written. */
 size_t checkpoint_snapshot_bytes(const struct checkpoint_run *run);
 
 struct checkpoint_writer;
 
-/* NULL with err set on failure. Opens the source, so that it may vanish later. */
+/* NULL with err set on failure. Opens the source, so that it may vanish later. Not collective; the functions
+ * that follow are, but for checkpoint_writer_free: all processes that share the state call them, and leave
+ * with the same status. */
 struct checkpoint_writer *checkpoint_writer_new(const struct checkpoint_run *run, struct error *err);
 
-/* Begins to write checkpoint-STEP. `state` is any JSON object, copied; its numbers come back exactly. Waits
- * for the checkpoint before, and fails with that one's error, without writing, if it failed: then nothing of
- * it stays and the older ones are as they were. */
+/* Begins to write checkpoint-STEP. `state` is any JSON object, copied; its numbers come back exactly; it and
+ * `files` are those of process 0. Waits for the checkpoint before, and fails with that one's error, without
+ * writing, if it failed: then nothing of it stays and the older ones are as they were. */
 enum status checkpoint_save(struct checkpoint_writer *writer, int64_t step, const json_t *state,
                             const struct checkpoint_file *files, size_t count, struct error *err);
 
-/* Waits until the last checkpoint is complete, and says whether it is; its failure is told once. */
+/* To be called now and then: gives the checkpoint its name when all processes have written their shards (one
+ * process does so at once, in the thread), and tells of its failure, once. */
+enum status checkpoint_poll(struct checkpoint_writer *writer, struct error *err);
+
+/* The same, waiting until the last checkpoint is complete or has failed. */
 enum status checkpoint_wait(struct checkpoint_writer *writer, struct error *err);
 
 /* Waits, then writes the model into the output folder itself, without vs2_state/. All of it is first written
@@ -99,7 +122,8 @@ enum status checkpoint_wait(struct checkpoint_writer *writer, struct error *err)
 enum status checkpoint_save_final(struct checkpoint_writer *writer, const struct checkpoint_file *files,
                                   size_t count, struct error *err);
 
-/* Waits and frees; an error not asked for is lost. writer may be NULL. */
+/* Ends the thread and frees; an error not asked for is lost, and so is a checkpoint of several processes that
+ * was not waited for. writer may be NULL. */
 void checkpoint_writer_free(struct checkpoint_writer *writer);
 
 /* ---- Resuming ---------------------------------------------------------------------------------------- */
@@ -127,13 +151,14 @@ enum status checkpoint_resume_open(const char *folder, const struct checkpoint_r
 
 /* Takes the state back: gets elements [first, first + count) of a part of parameter `index`. */
 struct checkpoint_sink {
+    struct shard (*wanted)(void *state, size_t index); /* what of the parameter is; NULL: all of it */
     enum status (*write)(void *state, size_t index, enum checkpoint_part part, int64_t first, int64_t count,
                          const float *elements, struct error *err);
     void *state;
 };
 
 /* Gives all parts of all trained parameters, a few MiB at a time, and checks their checksums on the way:
- * after a failure some may have been given already. */
+ * after a failure some may have been given already. Shards of which nothing is wanted are not read. */
 enum status checkpoint_resume_read(const struct checkpoint_resume *resume, struct checkpoint_sink sink,
                                    struct error *err);
 void checkpoint_resume_close(struct checkpoint_resume *resume);

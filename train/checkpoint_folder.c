@@ -1,10 +1,8 @@
-/* The files of one checkpoint folder. */
+/* The model in a checkpoint folder. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/crc32c.h"
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/memory.h"
@@ -12,8 +10,6 @@
 #include "tensor/float16.h"
 #include "train/checkpoint_parts.h"
 
-const char checkpoint_state_folder[] = "vs2_state";
-const char checkpoint_state_file[] = "state.json";
 const char *const checkpoint_copied[] = {"generation_config.json",
                                          "preprocessor_config.json",
                                          "video_preprocessor_config.json",
@@ -27,12 +23,6 @@ const char *const checkpoint_copied[] = {"generation_config.json",
                                          "chat_template.json",
                                          "query_template.txt",
                                          NULL};
-
-void checkpoint_part_name(const struct parameter *parameter, enum checkpoint_part part,
-                          char name[STATE_NAME_SIZE]) {
-    static const char *const parts[] = {"weight", "first_moment", "second_moment", "reference"};
-    snprintf(name, STATE_NAME_SIZE, "%s.%s", parameter->name, parts[part]);
-}
 
 /* ---- The model --------------------------------------------------------------------------------------- */
 
@@ -117,119 +107,6 @@ static enum status write_model(const struct checkpoint_content *content, const c
     return status;
 }
 
-/* ---- The training state ------------------------------------------------------------------------------ */
-
-size_t checkpoint_part_count(const struct checkpoint_run *run) {
-    return run->has_reference ? CHECKPOINT_MOST_PARTS : CHECKPOINT_PARTS;
-}
-
-/* The tensors of vs2_state/: `parts` a trained parameter. */
-struct state_source {
-    const struct checkpoint_content *content;
-    size_t parts;
-    const size_t *parameter; /* [tensors / parts] */
-    uint32_t *checksums;     /* [tensors] */
-};
-
-static enum status read_state(void *state, size_t index, int64_t first, int64_t count, void *elements,
-                              struct error *err) {
-    struct state_source *source = state;
-    const struct checkpoint_reader *reader = &source->content->reader;
-    enum checkpoint_part part = (enum checkpoint_part)(index % source->parts);
-    enum status status = reader->read(reader->state, source->parameter[index / source->parts], part, first,
-                                      count, elements, err);
-    if (status == STATUS_OK)
-        source->checksums[index] =
-            crc32c(first == 0 ? 0 : source->checksums[index], elements, (size_t)count * sizeof(float));
-    return status;
-}
-
-/* {name: bytes} of all files in the folder, but those below it. */
-static enum status list_sizes(const char *folder, const char *prefix, json_t *sizes, struct error *err) {
-    struct folder_names list;
-    if (folder_list(folder, &list, err) != STATUS_OK) return STATUS_FAILED;
-    enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < list.count; i++) {
-        struct stat info;
-        char name[512];
-        char *path = file_join(folder, list.names[i], err);
-        snprintf(name, sizeof name, "%s%s", prefix, list.names[i]);
-        if (!path || stat(path, &info) != 0)
-            status = path ? error_set(err, "%s: it is gone", path) : STATUS_FAILED;
-        else if (S_ISREG(info.st_mode) &&
-                 json_object_set_new(sizes, name, json_integer((json_int_t)info.st_size)) != 0)
-            status = error_set(err, "out of memory for a checkpoint");
-        free(path);
-    }
-    folder_names_free(&list);
-    return status;
-}
-
-static enum status write_state_file(const struct checkpoint_content *content, const char *folder,
-                                    const char *inner, const uint32_t *checksums, size_t tensors,
-                                    struct error *err) {
-    json_t *sizes = json_object(), *sums = json_array();
-    enum status status = sizes && sums ? STATUS_OK : error_set(err, "out of memory for a checkpoint");
-    if (status == STATUS_OK) status = list_sizes(folder, "", sizes, err);
-    if (status == STATUS_OK) status = list_sizes(inner, "vs2_state/", sizes, err);
-    for (size_t i = 0; status == STATUS_OK && i < tensors; i++)
-        if (json_array_append_new(sums, json_integer(checksums[i])) != 0)
-            status = error_set(err, "out of memory for a checkpoint");
-    if (status == STATUS_OK) {
-        json_t *json = json_pack("{s:i, s:I, s:O, s:O, s:O, s:O}", "format", CHECKPOINT_FORMAT, "step",
-                                 (json_int_t)content->step, "state", content->state, "configuration",
-                                 content->run->configuration, "files", sizes, "checksums", sums);
-        status = json_write_file(inner, checkpoint_state_file, json, err);
-        json_decref(json);
-    }
-    json_decref(sizes);
-    json_decref(sums);
-    return status;
-}
-
-static enum status write_state_tensors(struct state_source *source, const char *inner, size_t tensors,
-                                       struct error *err) {
-    const struct checkpoint_run *run = source->content->run;
-    struct checkpoint_entry *entries = memory_new(tensors, sizeof *entries, "a checkpoint", err);
-    char(*names)[STATE_NAME_SIZE] = memory_new(tensors, sizeof *names, "a checkpoint", err);
-    enum status status = entries && names ? STATUS_OK : STATUS_FAILED;
-    for (size_t i = 0; status == STATUS_OK && i < tensors; i++) {
-        const struct parameter *parameter = &run->parameters[source->parameter[i / source->parts]];
-        checkpoint_part_name(parameter, (enum checkpoint_part)(i % source->parts), names[i]);
-        entries[i] = (struct checkpoint_entry){names[i], DTYPE_F32, 2, {parameter->rows, parameter->cols}};
-    }
-    const struct checkpoint_source from = {read_state, source};
-    if (status == STATUS_OK)
-        status = checkpoint_write_tensors(inner, entries, tensors, from, run->shard_bytes, err);
-    free(entries);
-    free(names);
-    return status;
-}
-
-static enum status write_state(const struct checkpoint_content *content, const char *folder,
-                               struct error *err) {
-    const struct checkpoint_run *run = content->run;
-    size_t *parameter = memory_new(run->count, sizeof *parameter, "a checkpoint", err), trained = 0;
-    size_t parts = checkpoint_part_count(run);
-    char *inner = file_join(folder, checkpoint_state_folder, err);
-    uint32_t *checksums = memory_new(parts * run->count, sizeof *checksums, "a checkpoint", err);
-    enum status status = parameter && inner && checksums ? STATUS_OK : STATUS_FAILED;
-    if (status == STATUS_OK) status = folder_make(inner, err);
-    if (status == STATUS_OK) {
-        for (size_t i = 0; i < run->count; i++)
-            if (run->trained[i]) parameter[trained++] = i;
-        struct state_source source = {content, parts, parameter, checksums};
-        status = write_state_tensors(&source, inner, parts * trained, err);
-    }
-    if (status == STATUS_OK)
-        status = write_state_file(content, folder, inner, checksums, parts * trained, err);
-    if (status == STATUS_OK) folder_sync(inner);
-    free(checksums);
-    free(inner);
-    free(parameter);
-    return status;
-}
-
 /* ---- The folder -------------------------------------------------------------------------------------- */
 
 static enum status write_one(const char *folder, const char *name, const char *data, size_t length,
@@ -285,7 +162,6 @@ enum status checkpoint_write_folder(const struct checkpoint_content *content, co
     enum status status = write_files(content, folder, err);
     if (status == STATUS_OK) status = write_config(content, folder, err);
     if (status == STATUS_OK) status = write_model(content, folder, err);
-    if (status == STATUS_OK && content->with_state) status = write_state(content, folder, err);
     if (status == STATUS_OK) folder_sync(folder);
     return status;
 }

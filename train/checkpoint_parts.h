@@ -5,13 +5,22 @@
 #include "model/safetensors.h"
 #include "train/checkpoint.h"
 
-enum { CHECKPOINT_FORMAT = 1, STATE_NAME_SIZE = PARAMETER_NAME_SIZE + 32 };
+enum { CHECKPOINT_FORMAT = 1, CHECKPOINT_PROCESSES = 1 << 20, STATE_NAME_SIZE = PARAMETER_NAME_SIZE + 32 };
 
 extern const char checkpoint_state_folder[]; /* "vs2_state" */
 extern const char checkpoint_state_file[];   /* "state.json" in it */
 extern const char
     *const checkpoint_copied[];             /* files of the source that go with the weights; ends with NULL */
 extern const char checkpoint_final_ready[]; /* the final model, complete, on its way into the folder */
+
+/* Whether processes share the state: then this one writes its shards. */
+bool checkpoint_is_shared(const struct checkpoint_run *run);
+
+/* Of the run's parameter: what this process keeps of it. */
+struct shard checkpoint_shard(const struct checkpoint_run *run, size_t index);
+
+/* Where process `rank` of `size` has its tensors in the folder of a checkpoint; free() it. */
+char *checkpoint_state_path(const char *folder, int rank, int size, struct error *err);
 
 /* How many parts a trained parameter has in the run's state. */
 size_t checkpoint_part_count(const struct checkpoint_run *run);
@@ -37,14 +46,24 @@ struct checkpoint_content {
     struct checkpoint_reader reader;
     const struct checkpoint_file *files;
     size_t file_count;
-    bool with_state; /* write vs2_state/ too: */
-    int64_t step;
+    int64_t step; /* of vs2_state/ */
     const json_t *state;
 };
 
-/* checkpoint_folder.c: writes all files of a checkpoint into an existing folder, each synced. */
+/* checkpoint_folder.c: writes the model's files into an existing folder, each synced. */
 enum status checkpoint_write_folder(const struct checkpoint_content *content, const char *folder,
                                     struct error *err);
+
+/* checkpoint_state.c: makes vs2_state/ in it, with a folder for each process. */
+enum status checkpoint_make_state(const struct checkpoint_run *run, const char *folder, struct error *err);
+
+/* Writes there what this process keeps; *checksums is the JSON text of the tensors' CRC-32C, to be freed. */
+enum status checkpoint_write_shards(const struct checkpoint_content *content, const char *folder,
+                                    char **checksums, struct error *err);
+
+/* And the last file: what makes the checkpoint complete. `checksums` are those of all processes. */
+enum status checkpoint_write_state(const struct checkpoint_content *content, const char *folder,
+                                   char *const *checksums, struct error *err);
 
 /* checkpoint_clean.c: whether the folder's vs2_state says that it is complete; *state is its state.json then,
  * to be json_decref'd. The error says what is missing. */

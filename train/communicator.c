@@ -111,7 +111,7 @@ static void verdict_fill(struct verdict *verdict, const struct communicator *c, 
     char host[64] = "";
     struct error told = *err;
     gethostname(host, sizeof host - 1);
-    error_prefix(&told, "process %d on %s", c->rank, host);
+    if (strcmp(told.message, c->verdict) != 0) error_prefix(&told, "process %d on %s", c->rank, host);
     memcpy(verdict->message, told.message, sizeof verdict->message);
 }
 
@@ -126,6 +126,7 @@ enum status communicator_agree(struct communicator *communicator, enum status st
         result = (enum status)all[r].status;
         error_set(err, "%s", all[r].message);
         communicator->agreed = true;
+        memcpy(communicator->verdict, all[r].message, sizeof communicator->verdict);
     }
     free(all);
     return result;

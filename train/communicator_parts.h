@@ -41,7 +41,8 @@ struct communicator {
     struct transport transport;
     struct heartbeat *heartbeat; /* or NULL */
     int rank, size;
-    bool agreed;                 /* on a failure */
+    bool agreed; /* on a failure, whose message, with the process's name, is: */
+    char verdict[ERROR_MESSAGE_SIZE];
     const struct backend *asked; /* all were asked whether devices of that kind can join ... */
     bool joins;                  /* ... and can (tensor/collective.h) */
     float *sent, *received;      /* [size, BUCKET_BYTES]; NULL until they are needed */

@@ -119,6 +119,7 @@ static enum status after_step(struct train_run *run, const struct run_step *step
     status = run_agree(run, status, err);
     if (status == STATUS_OK && run_evaluates(run) && falls_on(run->eval_steps, number))
         status = run_agree(run, run_evaluate(run, err), err);
+    if (status == STATUS_OK && run->writer) status = checkpoint_poll(run->writer, err);
     bool saves = falls_on(run->save_steps, number) || (last && run->save_steps > 0) || stopping;
     if (status == STATUS_OK && saves) status = run_save(run, err);
     return run_agree(run, status, err);
@@ -165,7 +166,7 @@ static void print_summary(const struct train_run *run, const struct train_summar
 /* The model in the output folder, the last figures, and what to do next. */
 static enum status finish(struct train_run *run, struct error *err) {
     const struct run_position *position = &run->position;
-    enum status status = run_agree(run, run_leads(run) ? checkpoint_wait(run->writer, err) : STATUS_OK, err);
+    enum status status = run_wait_saved(run, err);
     if (status == STATUS_OK && run_evaluates(run) && run->config->do_eval &&
         !falls_on(run->eval_steps, position->step))
         status = run_agree(run, run_evaluate(run, err), err);
@@ -182,7 +183,7 @@ static enum status finish(struct train_run *run, struct error *err) {
 }
 
 static enum status stop(struct train_run *run, struct error *err) {
-    enum status status = run_agree(run, run_leads(run) ? checkpoint_wait(run->writer, err) : STATUS_OK, err);
+    enum status status = run_wait_saved(run, err);
     if (status != STATUS_OK || !run_leads(run)) return status;
     printf("stopped      at step %lld of %lld; saved in %s/checkpoint-%lld\n", (long long)run->position.step,
            (long long)run->total_steps, run->config->output_dir, (long long)run->position.step);

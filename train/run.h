@@ -109,7 +109,7 @@ struct train_run {
     struct progress *progress;
     struct train_log *log;
     struct checkpoint_run checkpoints;
-    struct checkpoint_writer *writer;
+    struct checkpoint_writer *writer; /* of all that share the state; else of process 0 */
     bool *trained;
     json_t *fingerprint;
     char *template;     /* of the query, kept with the model for vs2-score; set by the stage, or NULL */
@@ -184,6 +184,7 @@ enum status run_take_step(struct train_run *run, struct run_step *step, struct e
 struct train_position run_at(const struct train_run *run);
 enum status run_save(struct train_run *run, struct error *err);
 enum status run_save_final(struct train_run *run, struct error *err);
+enum status run_wait_saved(struct train_run *run, struct error *err); /* the last checkpoint is complete */
 enum status run_load_state(struct train_run *run, const json_t *state, struct error *err);
 
 #endif

@@ -2,11 +2,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/folder.h"
 #include "base/memory.h"
 #include "model/hub.h"
 #include "train/communicator.h"
 #include "train/run.h"
+
+enum { CONFIG_LIMIT = 64 << 20 };
 
 /* What a run that goes on from a checkpoint must share with it. */
 static json_t *fingerprint(const struct train_run *run) {
@@ -25,6 +28,7 @@ static enum status describe_checkpoints(struct train_run *run, struct error *err
     run->fingerprint = fingerprint(run);
     if (!run->fingerprint) return error_set(err, "out of memory for the settings of a checkpoint");
     run->checkpoints = (struct checkpoint_run){
+        .processes = run->optimizer.stage > 0 ? config->processes : NULL,
         .output_dir = config->output_dir,
         .source = run->folder,
         .config = &run->model.config,
@@ -36,7 +40,7 @@ static enum status describe_checkpoints(struct train_run *run, struct error *err
         .only_model = config->save_only_model,
         .has_reference = run->tensors.reference != NULL,
         .total_limit = config->save_total_limit,
-        .snapshot_limit = run->optimizer.stage > 0 ? 0 : SIZE_MAX, /* process 0 has not the room */
+        .snapshot_limit = SIZE_MAX,
         .reader = run_state_reader(&run->tensors),
     };
     return STATUS_OK;
@@ -93,8 +97,8 @@ static enum status prepare_folder(struct train_run *run, struct error *err) {
     return status;
 }
 
-/* What the leading process writes; `resumed` is the checkpoint to go on from, or NULL. */
-static enum status open_writers(struct train_run *run, const char *resumed, struct error *err) {
+/* What the leading process writes beside checkpoints; `resumed` is the checkpoint to go on from, or NULL. */
+static enum status open_log(struct train_run *run, const char *resumed, struct error *err) {
     const struct train_config *config = run->config;
     const struct train_log_settings settings = {
         .output_dir = config->output_dir,
@@ -109,9 +113,19 @@ static enum status open_writers(struct train_run *run, const char *resumed, stru
     };
     run->log = train_log_open(&settings, resumed, err);
     if (!run->log) return STATUS_FAILED;
-    run->writer = checkpoint_writer_new(&run->checkpoints, err);
-    if (!run->writer) return STATUS_FAILED;
     return skipped_write(&run->skipped, config->output_dir, err);
+}
+
+/* And on what the model is: each may have its own copy of the folder. */
+static enum status compare_models(const struct train_run *run, struct error *err) {
+    char *path = file_join(run->folder, "config.json", err);
+    json_t *model = path ? json_read_file(path, CONFIG_LIMIT, err) : NULL;
+    enum status status = run_agree(run, model ? STATUS_OK : STATUS_FAILED, err);
+    if (status == STATUS_OK)
+        status = communicator_compare(run->config->processes, "config.json of the processes", model, err);
+    json_decref(model);
+    free(path);
+    return status;
 }
 
 /* The processes must agree on what a step computes, and on how they share the state. */
@@ -134,9 +148,14 @@ enum status run_open_outputs(struct train_run *run, struct error *err) {
     enum status status = run_agree(run, run_leads(run) ? prepare_folder(run, err) : STATUS_OK, err);
     if (status == STATUS_OK) status = run_agree(run, describe_checkpoints(run, err), err);
     if (status == STATUS_OK) status = compare_settings(run, err);
+    if (status == STATUS_OK) status = compare_models(run, err);
     if (status == STATUS_OK) status = run_agree(run, choose_resume(run, &folder, err), err);
     if (status == STATUS_OK && folder) status = load_checkpoint(run, folder, err);
-    if (status == STATUS_OK && run_leads(run)) status = open_writers(run, folder, err);
+    if (status == STATUS_OK && run_leads(run)) status = open_log(run, folder, err);
+    if (status == STATUS_OK && (run_leads(run) || run->checkpoints.processes)) {
+        run->writer = checkpoint_writer_new(&run->checkpoints, err);
+        if (!run->writer) status = STATUS_FAILED;
+    }
     free(folder);
     return status;
 }

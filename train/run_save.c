@@ -48,48 +48,36 @@ enum status run_load_state(struct train_run *run, const json_t *state, struct er
     return status;
 }
 
-/* What process 0 does for a checkpoint. */
-static enum status save(struct train_run *run, struct error *err) {
+enum status run_save(struct train_run *run, struct error *err) {
     const struct train_position at = run_at(run);
     struct checkpoint_file files[3];
-    json_t *state = save_state(run);
-    if (!state) return error_set(err, "out of memory for the state of a checkpoint");
-    char *log = train_log_state(run->log, &at, err);
-    enum status status = log ? STATUS_OK : STATUS_FAILED;
-    if (status == STATUS_OK)
-        status =
-            checkpoint_save(run->writer, run->position.step, state, files, list_files(run, log, files), err);
-    if (status == STATUS_OK) {
-        run->saved_step = run->position.step;
-        status = train_log_publish(run->log, &at, err);
+    size_t count = 0;
+    json_t *state = NULL;
+    char *log = NULL;
+    enum status status = STATUS_OK;
+    if (run_leads(run)) {
+        state = save_state(run);
+        log = state ? train_log_state(run->log, &at, err) : NULL;
+        if (!state) error_set(err, "out of memory for the state of a checkpoint");
+        if (!log) status = STATUS_FAILED;
+        if (log) count = list_files(run, log, files);
     }
+    status = run_agree(run, status, err);
+    if (status == STATUS_OK && run->writer)
+        status = checkpoint_save(run->writer, run->position.step, state, files, count, err);
+    if (status == STATUS_OK && run_leads(run)) status = train_log_publish(run->log, &at, err);
+    if (status == STATUS_OK) run->saved_step = run->position.step;
     json_decref(state);
     free(log);
     return status;
 }
 
-static enum status save_final(struct train_run *run, struct error *err) {
+enum status run_save_final(struct train_run *run, struct error *err) {
     struct checkpoint_file files[3];
     size_t count = list_files(run, NULL, files);
-    return checkpoint_save_final(run->writer, files, count, err);
+    return run->writer ? checkpoint_save_final(run->writer, files, count, err) : STATUS_OK;
 }
 
-/* Process 0 writes, with the help of the others. */
-static enum status save_together(struct train_run *run,
-                                 enum status (*write)(struct train_run *, struct error *),
-                                 struct error *err) {
-    if (!run_leads(run)) return run_state_serve(&run->tensors, err);
-    struct error end;
-    enum status status = write(run, err), ended = run_state_served(&run->tensors, &end);
-    if (status != STATUS_OK || ended == STATUS_OK) return status;
-    *err = end;
-    return ended;
-}
-
-enum status run_save(struct train_run *run, struct error *err) {
-    return save_together(run, save, err);
-}
-
-enum status run_save_final(struct train_run *run, struct error *err) {
-    return save_together(run, save_final, err);
+enum status run_wait_saved(struct train_run *run, struct error *err) {
+    return run_agree(run, run->writer ? checkpoint_wait(run->writer, err) : STATUS_OK, err);
 }

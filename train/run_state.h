@@ -40,11 +40,6 @@ struct run_tensors {
 struct checkpoint_reader run_state_reader(struct run_tensors *tensors);
 struct checkpoint_sink run_state_sink(struct run_tensors *tensors);
 
-/* Where processes share the state, reading takes them all: process 0 reads and says when it is done; the
- * others serve it until then. Where each has everything, both do nothing. */
-enum status run_state_serve(const struct run_tensors *tensors, struct error *err);
-enum status run_state_served(const struct run_tensors *tensors, struct error *err);
-
 /* Which of the optimizer's parameters are trained, for struct checkpoint_run; free() it. */
 bool *run_trained(const struct optimizer *optimizer, struct error *err);
 

@@ -25,10 +25,6 @@ static const struct trained_parameter *find_trained(const struct run_tensors *te
 /* What process 0 wants of all. */
 enum request { REQUEST_GOES_ON, REQUEST_INDEX, REQUEST_PART, REQUEST_FIRST, REQUEST_COUNT, REQUEST_VALUES };
 
-static bool is_shared(const struct run_tensors *tensors) {
-    return tensors->optimizer->stage > 0;
-}
-
 /* All hear what process 0 says: the others add zeros. */
 static enum status tell(const struct run_tensors *tensors, double request[REQUEST_VALUES],
                         struct error *err) {
@@ -49,23 +45,23 @@ static enum status give(const struct run_tensors *tensors, const double request[
 static enum status read_elements(void *state, size_t index, enum checkpoint_part part, int64_t first,
                                  int64_t count, float *elements, struct error *err) {
     const struct run_tensors *tensors = state;
-    if (is_shared(tensors)) {
-        double request[REQUEST_VALUES] = {1, (double)index, (double)part, (double)first, (double)count};
-        enum status status = tell(tensors, request, err);
-        return status == STATUS_OK ? give(tensors, request, elements, err) : status;
+    const struct trained_parameter *trained = find_trained(tensors, index, part);
+    const struct shard wanted = {first, count};
+    if (shard_common(trained->shard, wanted).count == count) {
+        struct tensor kept = trained->parts[part_of(part)];
+        struct tensor flat = tensor_reshape(kept, 1, kept.rows * kept.cols);
+        return device_read(tensors->optimizer->keeper, elements,
+                           tensor_cols(flat, first - trained->shard.first, count), err);
     }
-    struct tensor whole = find_trained(tensors, index, part)->parts[part_of(part)];
-    struct tensor piece = tensor_cols(tensor_reshape(whole, 1, whole.rows * whole.cols), first, count);
-    return device_read(tensors->optimizer->keeper, elements, piece, err);
+    double request[REQUEST_VALUES] = {1, (double)index, (double)part, (double)first, (double)count};
+    enum status status = tell(tensors, request, err);
+    return status == STATUS_OK ? give(tensors, request, elements, err) : status;
 }
 
-struct checkpoint_reader run_state_reader(struct run_tensors *tensors) {
-    return (struct checkpoint_reader){read_elements, tensors};
-}
-
-enum status run_state_serve(const struct run_tensors *tensors, struct error *err) {
+static enum status serve(void *state, struct error *err) {
+    const struct run_tensors *tensors = state;
     enum status status = STATUS_OK, told = STATUS_OK;
-    while (is_shared(tensors)) {
+    for (;;) {
         double request[REQUEST_VALUES] = {0};
         told = tell(tensors, request, err);
         if (told != STATUS_OK || !request[REQUEST_GOES_ON]) break;
@@ -75,12 +71,20 @@ enum status run_state_serve(const struct run_tensors *tensors, struct error *err
     return told != STATUS_OK ? told : status;
 }
 
-enum status run_state_served(const struct run_tensors *tensors, struct error *err) {
+static enum status served(void *state, struct error *err) {
     double end[REQUEST_VALUES] = {0};
-    return is_shared(tensors) ? tell(tensors, end, err) : STATUS_OK;
+    return tell(state, end, err);
+}
+
+struct checkpoint_reader run_state_reader(struct run_tensors *tensors) {
+    return (struct checkpoint_reader){read_elements, serve, served, tensors};
 }
 
 /* ---- Writing ----------------------------------------------------------------------------------------- */
+
+static struct shard kept_shard(void *state, size_t index) {
+    return find_trained(state, index, CHECKPOINT_WEIGHT)->shard;
+}
 
 /* Takes what this process keeps. */
 static enum status write_elements(void *state, size_t index, enum checkpoint_part part, int64_t first,
@@ -99,7 +103,7 @@ static enum status write_elements(void *state, size_t index, enum checkpoint_par
 }
 
 struct checkpoint_sink run_state_sink(struct run_tensors *tensors) {
-    return (struct checkpoint_sink){write_elements, tensors};
+    return (struct checkpoint_sink){kept_shard, write_elements, tensors};
 }
 
 bool *run_trained(const struct optimizer *optimizer, struct error *err) {

@@ -20,10 +20,9 @@
 #include "base/folder.h"
 #include "model/safetensors.h"
 #include "tensor/float16.h"
+#include "tests/train/support_fake.h"
 #include "tests/train/support_outputs.h"
 #include "train/checkpoint.h"
-
-static const char source[] = "tests/golden/model/tied";
 
 /* ---- Faults ------------------------------------------------------------------------------------------ */
 
@@ -106,176 +105,24 @@ static void *malloc_for_json(size_t size) {
     return allocation_fails() ? NULL : malloc(size);
 }
 
-/* ---- A made-up run ----------------------------------------------------------------------------------- */
-
-struct fake {
-    struct model_config config;
-    struct parameter *parameters;
-    bool *trained;
-    size_t count;
-    json_t *configuration;
-    int64_t step; /* the values are a function of it */
-    bool fails;   /* reading does */
-};
-
-static float value_of(int64_t step, size_t index, enum checkpoint_part part, int64_t element) {
-    uint64_t mixed =
-        (uint64_t)(step * 7919 + (int64_t)index * 104729 + element * 3 + (int64_t)part) * 0x9E3779B97F4A7C15u;
-    return (float)(int32_t)(mixed >> 32) * 0x1p-31F;
-}
-
-static enum status read_fake(void *state, size_t index, enum checkpoint_part part, int64_t first,
-                             int64_t count, float *elements, struct error *err) {
-    const struct fake *fake = state;
-    if (fake->fails) return error_set(err, "the device is gone");
-    assert_true(fake->trained[index]);
-    for (int64_t i = 0; i < count; i++) elements[i] = value_of(fake->step, index, part, first + i);
-    return STATUS_OK;
-}
-
-static struct fake fake_new(void) {
-    struct error err;
-    struct fake fake = {0};
-    assert_int_equal(model_config_read(source, &fake.config, &err), STATUS_OK);
-    fake.parameters = parameters_list(&fake.config, &fake.count, &err);
-    fake.trained = calloc(fake.count, sizeof *fake.trained);
-    for (size_t i = 0; i < fake.count; i++) fake.trained[i] = strstr(fake.parameters[i].name, "layers.1.");
-    fake.configuration = json_pack("{s:f, s:i}", "learning_rate", 5e-5, "seed", 42);
-    return fake;
-}
-
-static void fake_free(struct fake *fake) {
-    free(fake->parameters);
-    free(fake->trained);
-    json_decref(fake->configuration);
-}
-
-static struct checkpoint_run run_of(struct fake *fake, const char *folder) {
-    return (struct checkpoint_run){.output_dir = folder,
-                                   .source = source,
-                                   .config = &fake->config,
-                                   .parameters = fake->parameters,
-                                   .trained = fake->trained,
-                                   .count = fake->count,
-                                   .dtype = DTYPE_BF16,
-                                   .configuration = fake->configuration,
-                                   .snapshot_limit = SIZE_MAX,
-                                   .reader = {read_fake, fake}};
-}
-
-static const struct checkpoint_file files[] = {{"trainer_state.json", "{}\n", 3},
-                                               {"query_template.txt", "is {prompt} shown?", 18}};
-
-static enum status save(struct checkpoint_writer *writer, struct fake *fake, int64_t step,
-                        struct error *err) {
-    json_t *state = json_pack("{s:I, s:f}", "row", (json_int_t)step * 8, "loss", 0.1 * (double)step);
-    fake->step = step;
-    enum status status = state ? checkpoint_save(writer, step, state, files, 2, err)
-                               : error_set(err, "out of memory for the test");
-    fake->step = -1; /* what is saved later must be the snapshot */
-    json_decref(state);
-    return status;
-}
-
-static struct checkpoint_writer *open_writer(const struct checkpoint_run *run) {
-    struct error err;
-    struct checkpoint_writer *writer = checkpoint_writer_new(run, &err);
-    if (!writer) fail_msg("%s", err.message);
-    return writer;
-}
-
-/* Saves step N from beginning to end in a writer of its own, and says how that went. */
-static enum status save_alone(const struct checkpoint_run *run, struct fake *fake, int64_t step,
-                              struct error *err) {
-    struct checkpoint_writer *writer = checkpoint_writer_new(run, err);
-    enum status status = writer ? save(writer, fake, step, err) : STATUS_FAILED;
-    if (status == STATUS_OK) status = checkpoint_wait(writer, err);
-    checkpoint_writer_free(writer);
-    return status;
-}
-
 static void save_surely(const struct checkpoint_run *run, struct fake *fake, int64_t step) {
     struct error err;
-    if (save_alone(run, fake, step, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (fake_save_alone(run, fake, step, &err) != STATUS_OK) fail_msg("%s", err.message);
 }
 
 static void save_final_surely(const struct checkpoint_run *run, struct fake *fake, int64_t step) {
     struct error err;
-    struct checkpoint_writer *writer = open_writer(run);
+    struct checkpoint_writer *writer = fake_writer(run);
     fake->step = step;
-    if (checkpoint_save_final(writer, files, 2, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (checkpoint_save_final(writer, fake_files, 2, &err) != STATUS_OK) fail_msg("%s", err.message);
     checkpoint_writer_free(writer);
 }
 
 /* ---- Checks ------------------------------------------------------------------------------------------ */
 
-/* What a resumed run is given, compared with what step `step` had. */
-struct comparison {
-    const struct fake *fake;
-    int64_t step;
-    int64_t elements;
-};
-
-static enum status compare_piece(void *state, size_t index, enum checkpoint_part part, int64_t first,
-                                 int64_t count, const float *elements, struct error *err) {
-    struct comparison *comparison = state;
-    (void)err;
-    assert_true(comparison->fake->trained[index]);
-    for (int64_t i = 0; i < count; i++)
-        assert_true(elements[i] == value_of(comparison->step, index, part, first + i));
-    comparison->elements += count;
-    return STATUS_OK;
-}
-
 static char *in_folder(const char *folder, const char *name) {
     struct error err;
     return file_join(folder, name, &err);
-}
-
-/* The folder's model files hold the trained weights of `step` and the frozen ones of the source, as bf16. */
-static void check_model(struct fake *fake, const char *folder, int64_t step) {
-    struct error err;
-    struct safetensors saved, given;
-    if (safetensors_open(folder, &saved, &err) != STATUS_OK) fail_msg("%s", err.message);
-    assert_int_equal(safetensors_open(source, &given, &err), STATUS_OK);
-    assert_int_equal(saved.count, fake->count);
-    for (size_t i = 0; i < fake->count; i++) {
-        char name[PARAMETER_NAME_SIZE];
-        parameter_old_name(fake->parameters[i].name, name);
-        const struct stored_tensor *tensor = safetensors_find(&saved, name);
-        assert_non_null(tensor);
-        assert_int_equal(tensor->type->dtype, DTYPE_BF16);
-        const struct stored_tensor *frozen = safetensors_find(&given, name);
-        if (!frozen) frozen = safetensors_find(&given, fake->parameters[i].name);
-        for (int64_t k = 0; k < (int64_t)tensor->bytes / 2; k++) {
-            uint16_t half, wanted;
-            memcpy(&half, tensor->data + 2 * k, sizeof half);
-            if (fake->trained[i])
-                wanted = float_to_bf16(value_of(step, i, CHECKPOINT_WEIGHT, k));
-            else
-                memcpy(&wanted, frozen->data + 2 * k, sizeof wanted);
-            if (half != wanted) fail_msg("%s: %s differs at %lld", folder, name, (long long)k);
-        }
-    }
-    safetensors_close(&saved);
-    safetensors_close(&given);
-}
-
-static int64_t check_resumable(struct fake *fake, const struct checkpoint_run *run, const char *folder) {
-    struct error err;
-    struct checkpoint_resume resume;
-    if (checkpoint_resume_open(folder, run, &resume, &err) != STATUS_OK) fail_msg("%s", err.message);
-    const int64_t step = resume.step;
-    struct comparison comparison = {fake, step, 0};
-    assert_int_equal(
-        checkpoint_resume_read(&resume, (struct checkpoint_sink){compare_piece, &comparison}, &err),
-        STATUS_OK);
-    assert_int_equal(comparison.elements * (int64_t)sizeof(float), checkpoint_snapshot_bytes(run));
-    assert_int_equal(json_integer_value(json_object_get(resume.state, "row")), step * 8);
-    assert_true(json_real_value(json_object_get(resume.state, "loss")) == 0.1 * (double)step);
-    checkpoint_resume_close(&resume);
-    check_model(fake, folder, step);
-    return step;
 }
 
 /* The step of the checkpoint that a run would go on from, after all checks; -1: there is none. */
@@ -283,7 +130,7 @@ static int64_t newest_step(struct fake *fake, const struct checkpoint_run *run) 
     struct error err;
     char *folder;
     assert_int_equal(checkpoint_find(run->output_dir, &folder, NULL, &err), STATUS_OK);
-    int64_t step = folder ? check_resumable(fake, run, folder) : -1;
+    int64_t step = folder ? fake_check_resumable(fake, run, folder) : -1;
     free(folder);
     return step;
 }
@@ -321,21 +168,21 @@ static void saved_and_taken_back(void **unused) {
     struct fake fake = fake_new();
     const char *kept = getenv("VS2_KEEP_OUTPUTS");
     char *folder = kept ? strdup(kept) : outputs_folder();
-    struct checkpoint_run run = run_of(&fake, folder);
+    struct checkpoint_run run = fake_run(&fake, folder);
     save_surely(&run, &fake, 20);
     run.shard_bytes = 50000;
     save_surely(&run, &fake, 30);
     assert_int_equal(newest_step(&fake, &run), 30);
     char *twenty = in_folder(folder, "checkpoint-20");
-    assert_int_equal(check_resumable(&fake, &run, twenty), 20);
+    assert_int_equal(fake_check_resumable(&fake, &run, twenty), 20);
     assert_names(twenty,
                  "config.json generation_config.json model.safetensors preprocessor_config.json "
                  "query_template.txt tokenizer.json tokenizer_config.json trainer_state.json vs2_state ");
-    assert_same_file(source, twenty, "tokenizer.json");
-    assert_same_file(source, twenty, "preprocessor_config.json");
-    assert_same_file(source, twenty, "generation_config.json");
+    assert_same_file(fake_source, twenty, "tokenizer.json");
+    assert_same_file(fake_source, twenty, "preprocessor_config.json");
+    assert_same_file(fake_source, twenty, "generation_config.json");
     save_final_surely(&run, &fake, 40);
-    check_model(&fake, folder, 40);
+    fake_check_model(&fake, folder, 40);
     assert_false(outputs_exists(folder, "vs2_state"));
     free(twenty);
     fake_free(&fake);
@@ -350,7 +197,7 @@ static void a_thread_writes_what_the_loop_would(void **unused) {
     struct fake fake = fake_new();
     char *folders[] = {outputs_folder(), outputs_folder()};
     for (int i = 0; i < 2; i++) {
-        struct checkpoint_run run = run_of(&fake, folders[i]);
+        struct checkpoint_run run = fake_run(&fake, folders[i]);
         if (i == 1) run.snapshot_limit = checkpoint_snapshot_bytes(&run) - 1;
         save_surely(&run, &fake, 5);
         assert_int_equal(newest_step(&fake, &run), 5);
@@ -375,10 +222,10 @@ static void config_keeps_what_it_does_not_know(void **unused) {
     struct error err;
     for (size_t i = 0; i < 2; i++) {
         char *folder = outputs_folder();
-        struct checkpoint_run run = run_of(&fake, folder);
+        struct checkpoint_run run = fake_run(&fake, folder);
         run.dtype = cases[i].dtype;
         save_final_surely(&run, &fake, 1);
-        char *path = in_folder(folder, "config.json"), *given_path = in_folder(source, "config.json");
+        char *path = in_folder(folder, "config.json"), *given_path = in_folder(fake_source, "config.json");
         json_t *config = json_read_file(path, SIZE_MAX - 1, &err);
         json_t *given = json_read_file(given_path, SIZE_MAX - 1, &err);
         assert_string_equal(json_string_value(json_object_get(config, "torch_dtype")), cases[i].type);
@@ -397,7 +244,7 @@ static void only_so_many_are_kept(void **unused) {
     (void)unused;
     struct fake fake = fake_new();
     char *folder = outputs_folder();
-    struct checkpoint_run run = run_of(&fake, folder);
+    struct checkpoint_run run = fake_run(&fake, folder);
     save_surely(&run, &fake, 90); /* of a run before, longer than this one */
     run.total_limit = 2;
     for (int64_t step = 1; step <= 3; step++) save_surely(&run, &fake, step);
@@ -416,14 +263,14 @@ static void a_model_alone_is_not_gone_on_from(void **unused) {
     struct text notes = {0};
     struct fake fake = fake_new();
     char *folder = outputs_folder(), *found;
-    struct checkpoint_run run = run_of(&fake, folder);
+    struct checkpoint_run run = fake_run(&fake, folder);
     run.only_model = true;
     save_surely(&run, &fake, 7);
     assert_int_equal(checkpoint_find(folder, &found, &notes, &err), STATUS_OK);
     assert_null(found);
     assert_non_null(strstr(notes.data, "checkpoint-7"));
     char *saved = in_folder(folder, "checkpoint-7");
-    check_model(&fake, saved, 7);
+    fake_check_model(&fake, saved, 7);
     assert_false(outputs_exists(saved, "vs2_state"));
     free(saved);
     text_free(&notes);
@@ -436,15 +283,15 @@ static void a_full_disk_leaves_the_old_ones(void **unused) {
     struct error err;
     struct fake fake = fake_new();
     char *folder = outputs_folder();
-    struct checkpoint_run run = run_of(&fake, folder);
+    struct checkpoint_run run = fake_run(&fake, folder);
     save_surely(&run, &fake, 1);
     long writes = 0;
     for (bool saved = false; !saved; writes += 1 + writes % 3) {
         run.snapshot_limit = writes % 2 ? SIZE_MAX : 0;
-        struct checkpoint_writer *writer = open_writer(&run);
+        struct checkpoint_writer *writer = fake_writer(&run);
         fault = FAULT_FULL;
         changes_left = writes;
-        enum status status = save(writer, &fake, 2, &err);
+        enum status status = fake_save(writer, &fake, 2, &err);
         if (status == STATUS_OK) status = checkpoint_wait(writer, &err);
         fault = NO_FAULT;
         saved = status == STATUS_OK;
@@ -466,18 +313,18 @@ static void a_thread_tells_its_failure_at_the_next_call(void **unused) {
     struct error err;
     struct fake fake = fake_new();
     char *folder = outputs_folder();
-    struct checkpoint_run run = run_of(&fake, folder);
-    struct checkpoint_writer *writer = open_writer(&run);
+    struct checkpoint_run run = fake_run(&fake, folder);
+    struct checkpoint_writer *writer = fake_writer(&run);
     fault = FAULT_FULL;
     changes_left = 3;
-    assert_int_equal(save(writer, &fake, 1, &err), STATUS_OK);
-    assert_int_equal(save(writer, &fake, 2, &err), STATUS_FAILED);
+    assert_int_equal(fake_save(writer, &fake, 1, &err), STATUS_OK);
+    assert_int_equal(fake_save(writer, &fake, 2, &err), STATUS_FAILED);
     fault = NO_FAULT;
     assert_names(folder, "");
-    assert_int_equal(save(writer, &fake, 2, &err), STATUS_OK);
+    assert_int_equal(fake_save(writer, &fake, 2, &err), STATUS_OK);
     assert_int_equal(checkpoint_wait(writer, &err), STATUS_OK);
     fake.fails = true;
-    assert_int_equal(save(writer, &fake, 3, &err), STATUS_FAILED);
+    assert_int_equal(fake_save(writer, &fake, 3, &err), STATUS_FAILED);
     assert_string_equal(err.message, "the device is gone");
     fake.fails = false;
     checkpoint_writer_free(writer);
@@ -513,7 +360,7 @@ static void killed_while_saving(void **unused) {
     int64_t found[2] = {0};
     for (bool killed = true; killed; changes += 3) {
         char *folder = outputs_folder();
-        struct checkpoint_run run = run_of(&fake, folder);
+        struct checkpoint_run run = fake_run(&fake, folder);
         run.total_limit = 1;
         save_surely(&run, &fake, 1);
         int64_t step = 1 + changes % 2; /* in place of the one there, or beside it */
@@ -544,9 +391,9 @@ static int64_t final_model(struct fake *fake, const char *folder) {
     parameter_old_name(fake->parameters[index].name, name);
     uint16_t first;
     memcpy(&first, safetensors_find(&saved, name)->data, sizeof first);
-    int64_t step = first == float_to_bf16(value_of(1, index, CHECKPOINT_WEIGHT, 0)) ? 1 : 2;
+    int64_t step = first == float_to_bf16(fake_value(1, index, CHECKPOINT_WEIGHT, 0)) ? 1 : 2;
     safetensors_close(&saved);
-    check_model(fake, folder, step);
+    fake_check_model(fake, folder, step);
     return step;
 }
 
@@ -561,7 +408,7 @@ static void killed_while_writing_the_final_model(void **unused) {
         long changes = 0;
         for (bool killed = true; killed; changes += changes < 80 ? 16 : 1) { /* the moves are at the end */
             char *folder = outputs_folder();
-            struct checkpoint_run run = run_of(&fake, folder);
+            struct checkpoint_run run = fake_run(&fake, folder);
             run.shard_bytes = shard_bytes[i][0];
             save_final_surely(&run, &fake, 1);
             run.shard_bytes = shard_bytes[i][1];
@@ -585,7 +432,7 @@ static void refused_memory_is_an_error(void **unused) {
     struct error err;
     struct fake fake = fake_new();
     char *folder = outputs_folder();
-    struct checkpoint_run run = run_of(&fake, folder);
+    struct checkpoint_run run = fake_run(&fake, folder);
     save_surely(&run, &fake, 1);
     json_set_alloc_funcs(malloc_for_json, free);
     long step = 0;
@@ -593,7 +440,7 @@ static void refused_memory_is_an_error(void **unused) {
         run.snapshot_limit = step % 2 ? SIZE_MAX : 0;
         err.message[0] = '\0';
         allocations_left = step;
-        status = save_alone(&run, &fake, 2, &err);
+        status = fake_save_alone(&run, &fake, 2, &err);
         allocations_left = -1;
         if (status == STATUS_OK) break;
         assert_true(err.message[0] != '\0');
@@ -618,7 +465,7 @@ static void assert_refused(const struct checkpoint_run *run, const char *folder,
     struct checkpoint_resume resume;
     enum status status = checkpoint_resume_open(folder, run, &resume, &err);
     if (status == STATUS_OK) {
-        status = checkpoint_resume_read(&resume, (struct checkpoint_sink){sink_nothing, NULL}, &err);
+        status = checkpoint_resume_read(&resume, (struct checkpoint_sink){.write = sink_nothing}, &err);
         checkpoint_resume_close(&resume);
     }
     assert_true(status != STATUS_OK);
@@ -629,7 +476,7 @@ static void other_runs_are_refused(void **unused) {
     (void)unused;
     struct fake fake = fake_new();
     char *folder = outputs_folder(), *saved = in_folder(folder, "checkpoint-4");
-    struct checkpoint_run run = run_of(&fake, folder);
+    struct checkpoint_run run = fake_run(&fake, folder);
     save_surely(&run, &fake, 4);
 
     json_object_set_new(fake.configuration, "seed", json_integer(43));
@@ -674,7 +521,7 @@ static void damaged_ones_are_passed_over(void **unused) {
     struct error err;
     struct fake fake = fake_new();
     char *folder = outputs_folder(), *saved = in_folder(folder, "checkpoint-4");
-    struct checkpoint_run run = run_of(&fake, folder);
+    struct checkpoint_run run = fake_run(&fake, folder);
     static const char *const broken[] = {"model.safetensors", "vs2_state/model.safetensors",
                                          "trainer_state.json", "tokenizer.json"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
@@ -714,7 +561,7 @@ static void what_others_left_is_swept_up(void **unused) {
     struct error err;
     struct fake fake = fake_new();
     char *folder = outputs_folder(), name[64];
-    struct checkpoint_run run = run_of(&fake, folder);
+    struct checkpoint_run run = fake_run(&fake, folder);
     save_surely(&run, &fake, 4);
     pid_t gone = fork();
     if (gone == 0) _exit(0);

@@ -15,7 +15,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 fail() { echo "FAILED: $*"; exit 1; }
 
-for test in communicator sharing; do
+for test in communicator sharing shards; do
   for processes in 2 3; do
     VS2_TEST_PROCESSES=$processes mpirun -n "$processes" -x VS2_TEST_PROCESSES "$build/tests/train_test_$test" \
       >"$scratch/out" 2>&1 || { cat "$scratch/out"; fail "$test with $processes processes"; }
@@ -99,17 +99,18 @@ go_on one 2 gradient_accumulation_steps=6 zero_stage=3
 go_on two-3 3 gradient_accumulation_steps=4 zero_stage=2
 
 # Processes with other settings, and a process that dies.
-refused() { # KEY=VALUE: in the second process only
+refused() { # KEY=VALUE [WHAT]: in the second process only; the error names KEY, or WHAT
   if mpirun -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" : \
     -n 1 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/x" "$1" >"$scratch/out" 2>&1; then
     fail "different settings were not noticed: $1"
   fi
-  grep -q "the settings of the processes differ: '${1%=*}' is" "$scratch/out" || { cat "$scratch/out"; fail "the error of $1"; }
+  grep -q "of the processes differ: '${2:-${1%=*}}' is" "$scratch/out" || { cat "$scratch/out"; fail "the error of $1"; }
   [ "$(grep -c 'vs2-train: error' "$scratch/out")" = 1 ] || { cat "$scratch/out"; fail "the error is not told once"; }
 }
 refused learning_rate=2e-3
 refused zero_stage=1
 refused overlap_comm=true
+refused model_name_or_path=tests/golden/model/untied hidden_act
 # A process whose numbers are none: all leave the steps out, and give up with the same words, which name it. Its model
 # has a NaN in the first layer's first norm.
 cp -r tests/golden/model/tied "$scratch/bad"
