@@ -66,7 +66,7 @@ static enum status number_choose(const char *name, const struct backend *backend
     if (*number >= 0) return STATUS_OK;
     *number = 0;
     if (count == 1) return STATUS_OK;
-    if (launcher_find(&place, err) != STATUS_OK) return STATUS_USAGE;
+    if (launcher_find(&place, err) != STATUS_OK) return STATUS_FAILED; /* no reason for "auto" to go on */
     *number = (int)(place.local_rank % count);
     return STATUS_OK;
 }

@@ -1,5 +1,7 @@
 #include "train/communicator.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +17,9 @@ enum status communicator_open(struct communicator **communicator, struct error *
     struct launcher_place place;
     enum status status = launcher_find(&place, err);
     if (status != STATUS_OK || place.size == 1) return status;
+    double silence_limit;
+    status = heartbeat_read_limit(&silence_limit, err);
+    if (status != STATUS_OK) return status;
     struct communicator *c = memory_new(1, sizeof *c, "the communicator", err);
     if (!c) return STATUS_FAILED;
     status = transport_open(&c->transport, &place, err);
@@ -22,8 +27,11 @@ enum status communicator_open(struct communicator **communicator, struct error *
     c->size = c->transport.size;
     if (status == STATUS_OK) {
         exchange_queue_open(c);
-        status = heartbeat_start(&c->heartbeat, &c->transport, err);
-        if (status != STATUS_OK) transport_abort(&c->transport, status); /* the others may have one */
+        status = heartbeat_start(&c->heartbeat, &c->transport, silence_limit, err);
+        if (status != STATUS_OK) { /* the others may have one, and wait */
+            fprintf(stderr, "%s: error: %s\n", program_invocation_short_name, err->message);
+            transport_abort(&c->transport, status);
+        }
         *communicator = c;
     } else {
         free(c);

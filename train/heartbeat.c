@@ -75,11 +75,13 @@ struct heartbeat {
 
 /* ---- The start --------------------------------------------------------------------------------------- */
 
-static double read_limit(void) {
+enum status heartbeat_read_limit(double *seconds, struct error *err) {
     const char *text = getenv("VS2_SILENCE_LIMIT");
     char *end = NULL;
-    double limit = text ? strtod(text, &end) : standard_limit;
-    return text && (end == text || *end || !(limit >= 0)) ? standard_limit : limit;
+    *seconds = text ? strtod(text, &end) : standard_limit;
+    if (text && (!*text || *end || !(*seconds >= 0)))
+        return error_usage(err, "environment: VS2_SILENCE_LIMIT=%s is no number of seconds", text);
+    return STATUS_OK;
 }
 
 static void list_addresses(struct invitation *invitation) {
@@ -304,7 +306,8 @@ static void release(struct heartbeat *heartbeat) {
     free(heartbeat);
 }
 
-enum status heartbeat_start(struct heartbeat **started, struct transport *transport, struct error *err) {
+enum status heartbeat_start(struct heartbeat **started, struct transport *transport, double limit,
+                            struct error *err) {
     *started = NULL;
     struct heartbeat *heartbeat = memory_new(1, sizeof *heartbeat, "heartbeats", err);
     if (!heartbeat) return STATUS_FAILED;
@@ -314,7 +317,7 @@ enum status heartbeat_start(struct heartbeat **started, struct transport *transp
     heartbeat->socket = heartbeat->address = -1;
     heartbeat->patience = INFINITY;
     pthread_mutex_init(&heartbeat->mutex, NULL);
-    struct invitation own = {.limit = read_limit()};
+    struct invitation own = {.limit = limit};
     gethostname(own.host, HOST - 1);
     heartbeat->peers = memory_new((size_t)heartbeat->size, sizeof *heartbeat->peers, "heartbeats", err);
     enum status status = heartbeat->peers ? open_socket(heartbeat, &own, err) : STATUS_FAILED;

@@ -19,9 +19,13 @@
 
 struct heartbeat;
 
-/* Starts the thread; collective over the transport, which must stay open. *heartbeat is NULL where no one is
- * to be watched, and the functions below take that. */
-enum status heartbeat_start(struct heartbeat **heartbeat, struct transport *transport, struct error *err);
+/* *seconds = VS2_SILENCE_LIMIT; a usage error where it is no such number. */
+enum status heartbeat_read_limit(double *seconds, struct error *err);
+
+/* Starts the thread; collective over the transport, which must stay open; the limit of process 0 counts.
+ * *heartbeat is NULL where no one is to be watched, and the functions below take that. */
+enum status heartbeat_start(struct heartbeat **heartbeat, struct transport *transport, double limit,
+                            struct error *err);
 void heartbeat_stop(struct heartbeat *heartbeat);
 
 /* How many seconds processes may wait for another one that is busy; infinity at first. */

@@ -34,6 +34,27 @@ static void test_alone(void **state) {
     assert_int_equal(communicator_size(all), getenv("VS2_TEST_HANG") ? 2 : 1);
 }
 
+static void test_limit(void **state) {
+    (void)state;
+    static const char *const bad[] = {"", "soon", "5s", "-1", "nan"};
+    const char *given = getenv("VS2_SILENCE_LIMIT");
+    char *before = given ? strdup(given) : NULL;
+    double seconds;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        setenv("VS2_SILENCE_LIMIT", bad[i], 1);
+        assert_int_equal(heartbeat_read_limit(&seconds, &err), STATUS_USAGE);
+        assert_non_null(strstr(err.message, "VS2_SILENCE_LIMIT="));
+    }
+    setenv("VS2_SILENCE_LIMIT", "2.5", 1);
+    assert_int_equal(heartbeat_read_limit(&seconds, &err), STATUS_OK);
+    assert_true(seconds == 2.5);
+    unsetenv("VS2_SILENCE_LIMIT");
+    assert_int_equal(heartbeat_read_limit(&seconds, &err), STATUS_OK);
+    assert_true(seconds == 30);
+    if (before) setenv("VS2_SILENCE_LIMIT", before, 1);
+    free(before);
+}
+
 /* Process 1 is busy for good, and process 0 waits for it. */
 static void test_busy(void **state) {
     (void)state;
@@ -66,6 +87,7 @@ static void test_wait(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_limit),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_wait),
     };
