@@ -7,12 +7,13 @@
 #include "cli/options.h"
 #include "cli/train_keys.h"
 #include "grpo/grpo.h"
+#include "train/checkpoint.h"
 #include "train/communicator.h"
 #include "train/config.h"
 #include "train/sft.h"
 
 struct settings {
-    const char *config;
+    const char *config, *merge, *out;
     bool dry_run, help_keys;
 };
 
@@ -26,6 +27,16 @@ static const struct option_spec options[] = {
      .help = "read the data, print steps, parameters and memory of the run, and stop",
      .kind = OPTION_FLAG,
      .offset = offsetof(struct settings, dry_run)},
+    {.name = "merge",
+     .argument = "CHECKPOINT",
+     .help = "write a checkpoint's weights in f32, of all processes, as a model folder (--out)",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct settings, merge)},
+    {.name = "out",
+     .argument = "DIR",
+     .help = "where --merge writes",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct settings, out)},
     {.name = "help-keys",
      .help = "list all keys with their meaning and default, and exit",
      .kind = OPTION_FLAG,
@@ -34,7 +45,7 @@ static const struct option_spec options[] = {
 
 static const struct program program = {
     .name = "vs2-train",
-    .synopsis = "--config FILE [key=value]...\nFILE.yaml [key=value]...",
+    .synopsis = "--config FILE [key=value]...\nFILE.yaml [key=value]...\n--merge CHECKPOINT --out DIR",
     .summary =
         "Trains a Qwen2.5-VL video judge as a YAML file says; the published VideoScore2 file runs as it "
         "is. key=value, also written --key=value or --key value, overrides a key of the file. "
@@ -43,7 +54,8 @@ static const struct program program = {
                 "  vs2-train --config configs/sft.yaml dataset=data_27k_train_sft --dry-run\n"
                 "  vs2-train --config configs/grpo.yaml model_name_or_path=sft dataset=problems.json\n"
                 "  vs2-train configs/sft.yaml dataset=mine media_dir=/data/videos learning_rate=1e-5\n"
-                "  vs2-train --config configs/sft.yaml dataset=mine resume_from_checkpoint=true\n",
+                "  vs2-train --config configs/sft.yaml dataset=mine resume_from_checkpoint=true\n"
+                "  vs2-train --merge saves/videoscore2/checkpoint-500 --out merged\n",
     .options = options,
     .operands = 4096,
 };
@@ -54,6 +66,19 @@ static enum status list_keys(struct error *err) {
     enum status status = text_check(&text, "the list of keys", err);
     if (status == STATUS_OK) fputs(text.data, stdout);
     text_free(&text);
+    return status;
+}
+
+static enum status merge(const struct settings *settings, int words, struct error *err) {
+    size_t trained;
+    if (!settings->merge) return error_usage(err, "--out is for --merge; a run writes to output_dir=DIR");
+    if (settings->config || settings->dry_run || words > 0)
+        return error_usage(err, "--merge trains nothing: it takes --out alone");
+    if (!settings->out) return error_usage(err, "--merge needs --out DIR: where to write the model");
+    enum status status = checkpoint_merge(settings->merge, settings->out, &trained, err);
+    if (status == STATUS_OK)
+        printf("%s: the model of %s in f32, with %zu trained parameters\n", settings->out, settings->merge,
+               trained);
     return status;
 }
 
@@ -167,8 +192,11 @@ int main(int argc, char **argv) {
     if (status == STATUS_OK)
         status =
             options_parse(&program, arguments.count, arguments.words, &settings, &operand, &finished, &err);
-    bool trains = status == STATUS_OK && !finished && !settings.help_keys;
-    if (status == STATUS_OK && settings.help_keys) status = list_keys(&err);
+    bool goes_on = status == STATUS_OK && !finished;
+    bool merges = settings.merge || settings.out;
+    bool trains = goes_on && !settings.help_keys && !merges;
+    if (goes_on && settings.help_keys) status = list_keys(&err);
+    if (goes_on && merges) status = merge(&settings, arguments.count - operand, &err);
     if (trains) status = communicator_open(&processes, &err);
     if (trains && status == STATUS_OK)
         status = train(&settings, arguments.words + operand, arguments.count - operand, processes, &err);

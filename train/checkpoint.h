@@ -163,4 +163,12 @@ enum status checkpoint_resume_read(const struct checkpoint_resume *resume, struc
                                    struct error *err);
 void checkpoint_resume_close(struct checkpoint_resume *resume);
 
+/* ---- Merging ----------------------------------------------------------------------------------------- */
+
+/* Writes the model of a checkpoint that can be resumed into a folder, all of it in f32: what was trained as
+ * the optimizer has it, out of the shards of all processes, the rest as the checkpoint's own model has it.
+ * The folder is then one as checkpoint_save_final writes. *trained is how many parameters came from
+ * vs2_state/. */
+enum status checkpoint_merge(const char *folder, const char *output_dir, size_t *trained, struct error *err);
+
 #endif

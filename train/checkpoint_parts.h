@@ -65,6 +65,24 @@ enum status checkpoint_write_shards(const struct checkpoint_content *content, co
 enum status checkpoint_write_state(const struct checkpoint_content *content, const char *folder,
                                    char *const *checksums, struct error *err);
 
+/* A stored tensor of vs2_state/: the shard of a part of a parameter. */
+struct checkpoint_piece {
+    const struct stored_tensor *stored;
+    size_t index;
+    enum checkpoint_part part;
+    struct shard shard;
+    uint32_t checksum;
+};
+
+/* All of them, by process, then parameter, then part. */
+struct checkpoint_tensors {
+    struct safetensors *stored; /* [processes], of those that saved them */
+    int processes;
+    struct checkpoint_piece *pieces;
+    size_t count, capacity;
+    char *folder;
+};
+
 /* checkpoint_clean.c: whether the folder's vs2_state says that it is complete; *state is its state.json then,
  * to be json_decref'd. The error says what is missing. */
 enum status checkpoint_complete(const char *folder, json_t **state, struct error *err);

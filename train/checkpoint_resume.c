@@ -9,23 +9,6 @@
 
 enum { PIECE_ELEMENTS = 1 << 20 };
 
-/* A stored tensor: the shard of a part of a parameter, from element `first` on. */
-struct piece {
-    const struct stored_tensor *stored;
-    size_t index;
-    enum checkpoint_part part;
-    struct shard shard;
-    uint32_t checksum;
-};
-
-struct checkpoint_tensors {
-    struct safetensors *stored; /* [processes], of those that saved it */
-    int processes;
-    struct piece *pieces;
-    size_t count, capacity;
-    char *folder;
-};
-
 /* A difference between the run's settings and the checkpoint's. */
 static enum status check_configuration(const char *folder, const json_t *saved, const json_t *wanted,
                                        struct error *err) {
@@ -48,7 +31,7 @@ static enum status check_configuration(const char *folder, const json_t *saved, 
 
 /* Adds the shard that a process has of a part, which starts at *next; it may have none. */
 static enum status add_piece(struct checkpoint_tensors *tensors, const struct checkpoint_run *run,
-                             const struct safetensors *stored, struct piece piece, int64_t *next,
+                             const struct safetensors *stored, struct checkpoint_piece piece, int64_t *next,
                              struct error *err) {
     const struct parameter *parameter = &run->parameters[piece.index];
     char name[STATE_NAME_SIZE];
@@ -74,7 +57,7 @@ static enum status add_pieces(struct checkpoint_tensors *tensors, const struct c
     size_t before = tensors->count;
     for (size_t i = 0; i < run->count; i++)
         for (size_t part = 0; run->trained[i] && part < checkpoint_part_count(run); part++) {
-            const struct piece piece = {
+            const struct checkpoint_piece piece = {
                 .index = i,
                 .part = (enum checkpoint_part)part,
                 .checksum = (uint32_t)json_integer_value(json_array_get(sums, tensors->count))};
@@ -177,7 +160,7 @@ enum status checkpoint_resume_open(const char *folder, const struct checkpoint_r
 }
 
 /* A stored tensor, a few elements at a time, through aligned memory. */
-static enum status give_piece(const struct checkpoint_tensors *tensors, const struct piece *piece,
+static enum status give_piece(const struct checkpoint_tensors *tensors, const struct checkpoint_piece *piece,
                               struct checkpoint_sink sink, float *elements, struct error *err) {
     uint32_t checksum = 0;
     for (int64_t first = 0; first < piece->shard.count; first += PIECE_ELEMENTS) {
@@ -201,7 +184,7 @@ enum status checkpoint_resume_read(const struct checkpoint_resume *resume, struc
     float *elements = memory_new(PIECE_ELEMENTS, sizeof *elements, "a checkpoint", err);
     enum status status = elements ? STATUS_OK : STATUS_FAILED;
     for (size_t i = 0; status == STATUS_OK && i < tensors->count; i++) {
-        const struct piece *piece = &tensors->pieces[i];
+        const struct checkpoint_piece *piece = &tensors->pieces[i];
         struct shard wanted = sink.wanted ? sink.wanted(sink.state, piece->index) : piece->shard;
         if (shard_common(wanted, piece->shard).count > 0)
             status = give_piece(tensors, piece, sink, elements, err);

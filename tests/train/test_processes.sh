@@ -94,6 +94,10 @@ go_on() { # FROM PROCESSES [key=value ...]
   grep -q "resuming from $scratch/mixed/checkpoint-10, step 10" "$scratch/out" || fail "$from was not gone on from"
   same "$scratch/mixed"
 }
+# What the shards hold, merged, is what the run saved in f32.
+"$build/vs2-train" --merge "$scratch/two-3/checkpoint-20" --out "$scratch/merged" >"$scratch/out" ||
+  { cat "$scratch/out"; fail "merging"; }
+cmp "$scratch/merged/model.safetensors" "$scratch/two-3/model.safetensors" || fail "merged weights are not the run's"
 go_on three-1 1 gradient_accumulation_steps=12
 go_on one 2 gradient_accumulation_steps=6 zero_stage=3
 go_on two-3 3 gradient_accumulation_steps=4 zero_stage=2

@@ -14,6 +14,8 @@
 
 #include "base/file.h"
 #include "base/folder.h"
+#include "model/safetensors.h"
+#include "tensor/float16.h"
 #include "tests/train/support_fake.h"
 #include "tests/train/support_outputs.h"
 
@@ -250,6 +252,83 @@ static void polls_complete_it(void **state) {
     finish(&fixture);
 }
 
+/* The first byte of a weight in the folder's only file becomes another one. */
+static void change_weight(const char *folder) {
+    struct safetensors stored;
+    assert_int_equal(safetensors_open(folder, &stored, &err), STATUS_OK);
+    size_t i = 0;
+    while (!strstr(stored.tensors[i].name, ".weight.weight")) i++;
+    const unsigned char *begin = stored.files[0].map.data;
+    long at = (long)(stored.tensors[i].data - begin);
+    FILE *file = fopen(stored.files[0].path, "r+b");
+    assert_non_null(file);
+    fseek(file, at, SEEK_SET);
+    fputc(begin[at] ^ 1, file);
+    fclose(file);
+    safetensors_close(&stored);
+}
+
+/* What is trained comes out as it was kept, and the rest as it is in the source, which is bf16. */
+static void check_merged(const struct fixture *fixture, const char *folder, int64_t step) {
+    const struct fake *fake = &fixture->fake;
+    struct safetensors merged, given;
+    assert_int_equal(safetensors_open(folder, &merged, &err), STATUS_OK);
+    assert_int_equal(safetensors_open(fake_source, &given, &err), STATUS_OK);
+    assert_int_equal(merged.count, fake->count);
+    for (size_t i = 0; i < fake->count; i++) {
+        char name[PARAMETER_NAME_SIZE];
+        parameter_old_name(fake->parameters[i].name, name);
+        const struct stored_tensor *tensor = safetensors_find(&merged, name);
+        const struct stored_tensor *frozen = safetensors_find(&given, name);
+        assert_non_null(tensor);
+        assert_int_equal(tensor->type->dtype, DTYPE_F32);
+        for (int64_t k = 0; k < (int64_t)(tensor->bytes / sizeof(float)); k++) {
+            float value;
+            uint16_t half;
+            memcpy(&value, tensor->data + (size_t)k * sizeof value, sizeof value);
+            if (fake->trained[i]) {
+                assert_true(value == fake_value(step, i, CHECKPOINT_WEIGHT, k));
+                continue;
+            }
+            memcpy(&half, frozen->data + 2 * k, sizeof half);
+            assert_true(value == float_from_bf16(half));
+        }
+    }
+    safetensors_close(&merged);
+    safetensors_close(&given);
+}
+
+static void merged_in_f32(void **state) {
+    (void)state;
+    struct fixture fixture;
+    prepare(&fixture);
+    size_t trained, expected = 0;
+    save_surely(&fixture, 10);
+    char *folder = checkpoint_of(&fixture, 10), *merged = file_join(fixture.folder, "merged", &err);
+    for (size_t i = 0; i < fixture.fake.count; i++) expected += fixture.fake.trained[i];
+    if (rank == 0) {
+        assert_int_equal(checkpoint_merge(folder, merged, &trained, &err), STATUS_OK);
+        assert_int_equal(trained, expected);
+        check_merged(&fixture, merged, 10);
+        assert_int_equal(checkpoint_merge(folder, folder, &trained, &err), STATUS_USAGE);
+        assert_int_equal(checkpoint_merge(merged, folder, &trained, &err), STATUS_USAGE);
+        assert_int_equal(checkpoint_merge(merged, fixture.folder, &trained, &err), STATUS_FAILED);
+        assert_non_null(strstr(err.message, "state.json"));
+        char *last = shards_of(&fixture, 10, size - 1);
+        *strrchr(last, '/') = '\0';
+        char *again = file_join(fixture.folder, "again", &err);
+        change_weight(last);
+        assert_int_equal(checkpoint_merge(folder, again, &trained, &err), STATUS_FAILED);
+        assert_non_null(strstr(err.message, "is damaged"));
+        assert_false(outputs_exists(again, "model.safetensors"));
+        free(again);
+        free(last);
+    }
+    free(merged);
+    free(folder);
+    finish(&fixture);
+}
+
 static void cut_file(const char *path, long bytes) {
     FILE *file = fopen(path, "r+b");
     assert_non_null(file);
@@ -318,7 +397,7 @@ int main(void) {
         cmocka_unit_test(only_the_model),      cmocka_unit_test(one_fails),
         cmocka_unit_test(one_disk_is_full),    cmocka_unit_test(one_sees_another_folder),
         cmocka_unit_test(left_before_the_end), cmocka_unit_test(polls_complete_it),
-        cmocka_unit_test(damaged_shards),
+        cmocka_unit_test(damaged_shards),      cmocka_unit_test(merged_in_f32),
     };
     if (communicator_open(&all, &err) != STATUS_OK) return EXIT_FAILURE;
     rank = communicator_rank(all);
