@@ -4,7 +4,8 @@
 
 #include "tests/emulator/machine.h"
 
-enum { STACK_BYTES = 128 << 10 };
+/* Stacks that begin at the same place of their pages would share a few lines of the processor's cache. */
+enum { STACK_BYTES = 128 << 10, LINE_BYTES = 64, PAGE_LINES = 64 };
 
 #if defined(__x86_64__)
 
@@ -27,8 +28,8 @@ __asm__(".text\n"
         "  popq %rcx\n  jmpq *%rcx\n"
         ".size emulator_switch, . - emulator_switch\n");
 
-static void fiber_prepare(struct fiber *fiber, char *stack, void (*run)(void)) {
-    void **top = (void **)(void *)(stack + STACK_BYTES);
+static void fiber_prepare(struct fiber *fiber, char *stack, size_t bytes, void (*run)(void)) {
+    void **top = (void **)(void *)(stack + bytes);
     *--top = NULL;                      /* what `run` would return to; aligns the stack as a call does */
     *--top = __extension__(void *) run; /* what the first switch returns to */
     for (int i = 0; i < 6; i++) *--top = NULL; /* its registers */
@@ -47,10 +48,10 @@ struct fiber {
     ucontext_t context;
 };
 
-static void fiber_prepare(struct fiber *fiber, char *stack, void (*run)(void)) {
+static void fiber_prepare(struct fiber *fiber, char *stack, size_t bytes, void (*run)(void)) {
     getcontext(&fiber->context);
     fiber->context.uc_stack.ss_sp = stack;
-    fiber->context.uc_stack.ss_size = STACK_BYTES;
+    fiber->context.uc_stack.ss_size = bytes;
     makecontext(&fiber->context, run, 0);
 }
 
@@ -61,12 +62,13 @@ void fiber_switch(struct fiber *from, struct fiber *to) {
 #endif
 
 struct fiber *fiber_new(void (*run)(void)) {
+    static unsigned made;
     struct fiber *fiber = calloc(1, sizeof *fiber);
     if (!fiber) machine_die("no memory for a thread");
     if (!run) return fiber;
     char *stack =
         mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED) machine_die("no memory for a thread's stack");
-    fiber_prepare(fiber, stack, run);
+    fiber_prepare(fiber, stack, STACK_BYTES - (size_t)(made++ % PAGE_LINES) * LINE_BYTES, run);
     return fiber;
 }

@@ -128,10 +128,8 @@ static void check_case(const char *shape, const char *name) {
     json_decref(golden);
 }
 
-/* With long prompts: minutes on the emulator, where it shows no more than the others. */
 static void test_grpo(void **state) {
     (void)state;
-    if (!on_own_device()) skip();
     check_case("untied", "grpo");
 }
 
