@@ -31,7 +31,7 @@ static void check_frames(const struct vision_frames *frames, const float *patche
         struct device device;
         struct arena arena;
         struct error err = {0};
-        ok(device_open(test_device(kinds[k]), &device, &err), &err);
+        test_device_open(kinds[k], &device);
         arena_init(&arena, &device, 1 << 20);
         struct tensor to = arena_tensor(&arena, DTYPE_F32, rows, columns);
         size_t before = arena.in_use;

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "tests/device.h"
+
 static struct error err;
 
 /* A run as far as its model. */
@@ -29,7 +31,7 @@ static void open_run(struct opened *opened, const char *bf16) {
     opened->run = (struct train_run){.config = &opened->config, .folder = folder};
     const struct freeze freeze = run_freeze(&opened->config);
     struct train_run *run = &opened->run;
-    assert_int_equal(device_open("cpu", &run->device, &err), STATUS_OK);
+    test_device_open("cpu", &run->device);
     assert_int_equal(
         optimizer_open_model(folder, &run->device, run_dtype(&opened->config), &freeze, &run->model, &err),
         STATUS_OK);

@@ -103,7 +103,7 @@ void golden_model_open(struct golden_model *opened, const char *shape, const cha
     struct error err;
     char folder[256];
     snprintf(folder, sizeof folder, "%s/model/%s", golden_root(), shape);
-    if (device_open(test_device(device), &opened->device, &err)) fail_msg("%s", err.message);
+    test_device_open(device, &opened->device);
     if (model_open(folder, &opened->device, compute, &opened->model, &err)) fail_msg("%s", err.message);
     arena_init(&opened->arena, &opened->device, 1 << 20);
 }

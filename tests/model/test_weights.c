@@ -14,6 +14,7 @@
 
 #include "model/safetensors.h"
 #include "tensor/float16.h"
+#include "tests/device.h"
 #include "tests/model/support_checkpoint.h"
 
 static float *read_tensor(struct device *device, struct tensor tensor) {
@@ -84,7 +85,7 @@ static void every_way_to_store_loads(void **state) {
         for (int way = 0; way < 4; way++) {
             struct device device;
             struct model model;
-            assert_int_equal(device_open(devices[way / 2], &device, &err), STATUS_OK);
+            test_device_open(devices[way / 2], &device);
             if (model_open(folder, &device, compute[way % 2], &model, &err) != STATUS_OK)
                 fail_msg("%s", err.message);
             assert_memory_equal(&model.config, &config, sizeof config);
@@ -100,7 +101,7 @@ static void every_way_to_store_loads(void **state) {
 static enum status try_open(const char *folder, const char *kind, struct error *err) {
     struct device device;
     struct model model;
-    assert_int_equal(device_open(kind, &device, err), STATUS_OK);
+    test_device_open(kind, &device);
     enum status status = model_open(folder, &device, DTYPE_F32, &model, err);
     if (status == STATUS_OK) {
         check_values(&model);
@@ -277,7 +278,7 @@ static void failing_allocations_are_errors(void **state) {
     for (int kind = 0; kind < 4; kind++) {
         struct device device;
         struct model model;
-        assert_int_equal(device_open(devices[kind / 2], &device, &err), STATUS_OK);
+        test_device_open(devices[kind / 2], &device);
         enum status status = STATUS_FAILED;
         long step = 0;
         for (; status != STATUS_OK && step < 100000; step++) {

@@ -8,8 +8,7 @@
 #include "tensor/float16.h"
 
 void bench_open(struct bench *bench, const char *kind) {
-    struct error err = {0};
-    if (device_open(test_device(kind), &bench->device, &err) != STATUS_OK) fail_msg("%s", err.message);
+    test_device_open(kind, &bench->device);
     arena_init(&bench->arena, &bench->device, 1 << 20);
 }
 

@@ -53,7 +53,7 @@ struct fixture {
 
 static void prepare(struct fixture *fixture, const char *kind, int64_t elements) {
     *fixture = (struct fixture){.elements = elements};
-    assert_int_equal(device_open(test_device(kind), &fixture->device, &err), STATUS_OK);
+    test_device_open(kind, &fixture->device);
     void *memory = device_allocate(&fixture->device, (size_t)elements * sizeof(float), "test", &err);
     assert_non_null(memory);
     fixture->x = tensor_at(memory, DTYPE_F32, 1, elements);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tensor/ops.h"
+#include "tests/device.h"
 
 static struct error err;
 static const struct optimizer_sharing alone;
@@ -20,7 +21,7 @@ struct fixture {
 };
 
 static void open_model(struct fixture *f, const char *name, enum dtype compute, const struct freeze *freeze) {
-    assert_int_equal(device_open("guard", &f->device, &err), STATUS_OK);
+    test_device_open("guard", &f->device);
     if (optimizer_open_model(name, &f->device, compute, freeze, &f->model, &err) != STATUS_OK)
         fail_msg("%s", err.message);
 }
@@ -172,6 +173,14 @@ static void take_steps(struct fixture *f, float *kept, float *seen) {
     }
 }
 
+/* To the bit, or where AdamW of another device takes part near it. */
+static void check_same(const float *expected, const float *values, size_t count) {
+    float limit = on_own_device() ? 0 : 1e-6f;
+    for (size_t i = 0; i < count; i++)
+        if (!(fabsf(values[i] - expected[i]) <= limit))
+            fail_msg("element %zu is %.9g, not %.9g", i, (double)values[i], (double)expected[i]);
+}
+
 /* With the state on a host the CPU's numbers do not change by a bit, though the device has less to keep. */
 static void test_offload(void **state) {
     (void)state;
@@ -199,8 +208,8 @@ static void test_offload(void **state) {
             close_all(&f);
             device_close(&host);
         }
-        assert_memory_equal(kept[0], kept[1], 3 * elements * sizeof(float));
-        assert_memory_equal(seen[0], seen[1], 3 * elements * sizeof(float));
+        check_same(kept[0], kept[1], 3 * elements);
+        if (on_own_device()) check_same(seen[0], seen[1], 3 * elements);
         assert_true(bytes[1] <= bytes[0] - 8 * (int64_t)elements);
         for (int i = 0; i < 2; i++) {
             free(kept[i]);

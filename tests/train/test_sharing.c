@@ -43,7 +43,7 @@ struct fixture {
 static void open_all(struct fixture *f, const char *name, enum dtype compute, int stage, bool overlaps) {
     const struct freeze freeze = {0};
     const struct optimizer_sharing sharing = {.processes = all, .stage = stage, .overlaps = overlaps};
-    assert_int_equal(device_open(test_device("cpu"), &f->device, &err), STATUS_OK);
+    test_device_open("cpu", &f->device);
     if (optimizer_open_model(name, &f->device, compute, &freeze, &f->model, &err) != STATUS_OK ||
         optimizer_open(&f->optimizer, &f->model, &freeze, sharing, &err) != STATUS_OK)
         fail_msg("%s", err.message);
