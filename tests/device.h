@@ -20,8 +20,8 @@ static inline const char *test_device(const char *kind) {
     return wanted ? wanted : kind;
 }
 
-/* Opens it; where it cannot be had the test fails with the device's words (by which tests/CMakeLists.txt knows
- * that there is no GPU). */
+/* Opens it; where it cannot be had the test fails with the device's words (by which tests/CMakeLists.txt
+ * knows that there is no GPU). */
 static inline void test_device_open(const char *kind, struct device *device) {
     struct error err;
     if (device_open(test_device(kind), device, &err) != STATUS_OK) fail_msg("%s", err.message);
