@@ -76,6 +76,10 @@ struct backend {
     enum status (*name_collective)(struct collective_id *id, struct error *err);
     enum status (*join)(struct device *, const struct collective_id *id, int rank, int size, struct error *);
     void (*part)(struct device *); /* also where it has not joined */
+    void (*begin_collectives)(struct device *);
+    void (*end_collectives)(struct device *, enum collective_mark mark); /* also of a failed device */
+    void (*await_collectives)(struct device *, enum collective_mark mark);
+    void (*finish_collectives)(struct device *);
     void (*reduce_scatter)(struct device *, struct tensor out, struct tensor x);
     void (*all_gather)(struct device *, struct tensor out, struct tensor x);
 };

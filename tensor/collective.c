@@ -40,16 +40,38 @@ void collective_part(struct device *device) {
     free(collective);
 }
 
+void collective_begin(struct device *device) {
+    if (device->failed) return;
+    assert(!device->collective->open);
+    device->collective->open = true;
+    device->backend->begin_collectives(device);
+}
+
+void collective_end(struct device *device, enum collective_mark mark) {
+    if (device->collective->open) device->backend->end_collectives(device, mark);
+    device->collective->open = false;
+}
+
+void collective_wait(struct device *device, enum collective_mark mark) {
+    if (!device->failed) device->backend->await_collectives(device, mark);
+}
+
+void collective_finish(struct device *device) {
+    if (!device->failed) device->backend->finish_collectives(device);
+}
+
 void reduce_scatter(struct device *device, struct tensor out, struct tensor x) {
     if (device->failed) return;
-    assert(device->collective && x.rows == device->collective->size && out.rows == 1 && out.cols == x.cols);
+    assert(device->collective->open && x.rows == device->collective->size && out.rows == 1 &&
+           out.cols == x.cols);
     assert(out.dtype == DTYPE_F32 && x.dtype == DTYPE_F32 && x.stride == x.cols);
     if (out.cols > 0) device->backend->reduce_scatter(device, out, x);
 }
 
 void all_gather(struct device *device, struct tensor out, struct tensor x) {
     if (device->failed) return;
-    assert(device->collective && out.rows == device->collective->size && x.rows == 1 && out.cols == x.cols);
+    assert(device->collective->open && out.rows == device->collective->size && x.rows == 1 &&
+           out.cols == x.cols);
     assert(out.dtype == x.dtype && out.stride == out.cols);
     if (x.cols > 0) device->backend->all_gather(device, out, x);
 }

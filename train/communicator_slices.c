@@ -260,8 +260,11 @@ enum status communicator_reduce(struct communicator *communicator, struct device
     assert(communicator_size(c) > 1);
     enum status status = prepare(c, device, err);
     if (device->collective) {
+        collective_begin(device);
         while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket))
             reduce_on_device(c, device, &bucket, more);
+        collective_end(device, COLLECTIVE_AT_ONCE);
+        collective_wait(device, COLLECTIVE_AT_ONCE);
         return status == STATUS_OK ? device_synchronize(device, err) : status;
     }
     while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
@@ -280,7 +283,10 @@ enum status communicator_gather(struct communicator *communicator, struct device
     assert(communicator_size(c) > 1);
     enum status status = prepare(c, device, err);
     if (device->collective) {
+        collective_begin(device);
         while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) gather_on_device(c, device, &bucket);
+        collective_end(device, COLLECTIVE_AT_ONCE);
+        collective_wait(device, COLLECTIVE_AT_ONCE);
         return status == STATUS_OK ? device_synchronize(device, err) : status;
     }
     while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {

@@ -208,6 +208,10 @@ const struct backend DEVICE_BACKEND = {
     .name_collective = cuda_name_collective,
     .join = cuda_join,
     .part = cuda_part,
+    .begin_collectives = cuda_begin_collectives,
+    .end_collectives = cuda_end_collectives,
+    .await_collectives = cuda_await_collectives,
+    .finish_collectives = cuda_finish_collectives,
     .reduce_scatter = cuda_reduce_scatter,
     .all_gather = cuda_all_gather,
 };

@@ -1,9 +1,9 @@
 /* What the files of the CUDA backend share. Host code is C17 (.c), kernels with the few lines that launch
  * them are .cu, in C style; both see this header.
  *
- * All work of a device is queued on one stream, copies and collectives too: memory that an arena hands out
- * again is written only after the operations that still read it. The same sources compile for the test device
- * "emulated" against tests/emulator. */
+ * Operations and copies of a device are queued on one stream: memory that an arena hands out again is written
+ * only after the operations that still read it. Collectives have a stream of their own (side_stream.c). The
+ * same sources compile for the test device "emulated" against tests/emulator. */
 #ifndef VS2_TENSOR_CUDA_CUDA_H
 #define VS2_TENSOR_CUDA_CUDA_H
 
@@ -63,12 +63,19 @@ struct cuda_graph {
     size_t used;
 };
 
+/* A stream beside that of the operations (side_stream.c). */
+enum { SIDE_MARKS = 3 };
+struct cuda_side_stream {
+    cudaStream_t stream, operations; /* operations: set between begin and end, the other one then */
+    cudaEvent_t begun, marks[SIDE_MARKS];
+};
+
 struct cuda_products; /* matmul.c */
 struct cuda_nccl;     /* nccl.c */
 struct cuda_cudnn;    /* cudnn.h */
 
 struct cuda_state {
-    cudaStream_t stream;
+    cudaStream_t stream; /* that work is queued on */
     struct cuda_staging staging;
     struct cuda_graph graph;
     struct cuda_fault *fault; /* on the device */
@@ -96,6 +103,16 @@ enum status cuda_staging_open(struct cuda_staging *staging, struct error *err);
 void cuda_staging_close(struct cuda_staging *staging);
 void cuda_write(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_read(struct device *device, void *to, const void *from, size_t bytes);
+
+/* side_stream.c. Between begin and end work is queued on the side's stream, behind the operations that were
+ * queued before; nothing may be read or written meanwhile, and nothing allocated. `mark` is put behind it,
+ * and what is queued after cuda_side_wait runs after the mark of that number that was put last. Nothing here
+ * waits. Failures are the device's, but for cuda_side_open; close also after its failure. */
+enum status cuda_side_open(struct cuda_side_stream *side, struct error *err);
+void cuda_side_close(struct cuda_side_stream *side);
+void cuda_side_begin(struct device *device, struct cuda_side_stream *side);
+void cuda_side_end(struct device *device, struct cuda_side_stream *side, int mark);
+void cuda_side_wait(struct device *device, struct cuda_side_stream *side, int mark);
 
 /* graph.c. cuda_group_end also ends a capture early, for what cannot be done within one: waiting, and
  * allocating and freeing memory. Outside a capture it does nothing. */
@@ -186,12 +203,17 @@ void cuda_logprob_backward(struct device *device, struct tensor d_logits, struct
 void cuda_adamw_step(struct device *device, struct tensor weight, struct tensor first, struct tensor second,
                      struct tensor gradient, struct tensor copy, struct adamw_options options);
 
-/* nccl.c. cuda_wait: for all queued work; where another process is gone, the device fails. */
+/* nccl.c. cuda_wait: for all operations that are queued; cuda_finish_collectives: for all collectives. Where
+ * another process is gone, the device fails. */
 bool cuda_can_join(void);
 enum status cuda_name_collective(struct collective_id *id, struct error *err);
 enum status cuda_join(struct device *device, const struct collective_id *id, int rank, int size,
                       struct error *err);
 void cuda_part(struct device *device);
+void cuda_begin_collectives(struct device *device);
+void cuda_end_collectives(struct device *device, enum collective_mark mark);
+void cuda_await_collectives(struct device *device, enum collective_mark mark);
+void cuda_finish_collectives(struct device *device);
 void cuda_reduce_scatter(struct device *device, struct tensor out, struct tensor x);
 void cuda_all_gather(struct device *device, struct tensor out, struct tensor x);
 void cuda_wait(struct device *device, const char *what);

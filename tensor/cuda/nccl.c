@@ -1,4 +1,4 @@
-/* Collectives between the GPUs of processes, by NCCL, on the stream of the operations. */
+/* Collectives between the GPUs of processes, by NCCL, on a stream beside that of the operations. */
 #include "tensor/cuda/nccl.h"
 
 #include <dlfcn.h>
@@ -31,6 +31,7 @@ struct nccl_functions {
 struct cuda_nccl {
     struct nccl_functions call;
     ncclComm_t comm;
+    struct cuda_side_stream side;
 };
 
 /* The library stays loaded. */
@@ -67,6 +68,8 @@ enum status cuda_join(struct device *device, const struct collective_id *id, int
     ncclUniqueId name;
     struct cuda_nccl *nccl = memory_new(1, sizeof *nccl, "NCCL", err);
     if (!nccl) return STATUS_FAILED;
+    static_assert((int)COLLECTIVE_MARKS == SIDE_MARKS, "a mark of the stream for each kind");
+    if (cuda_side_open(&nccl->side, err) != STATUS_OK) goto err;
     memcpy(&name, id, sizeof name);
     ncclResult_t result =
         load(&nccl->call) ? nccl->call.init(&nccl->comm, size, name, rank) : ncclSystemError;
@@ -76,21 +79,22 @@ enum status cuda_join(struct device *device, const struct collective_id *id, int
     }
     error_set(err, "NCCL: the GPUs of the processes cannot be joined: %s",
               nccl->call.error_string ? nccl->call.error_string(result) : "it cannot be loaded");
+err:
+    cuda_side_close(&nccl->side);
     free(nccl);
     return STATUS_FAILED;
 }
 
 void cuda_part(struct device *device) {
     struct cuda_state *state = cuda_state(device);
-    if (!state->nccl) return;
+    struct cuda_nccl *nccl = state->nccl;
+    if (!nccl) return;
+    if (!device->failed) cudaStreamSynchronize(nccl->side.stream);
     if (!device->failed) cudaStreamSynchronize(state->stream);
-    if (state->nccl->comm) {
-        if (device->failed)
-            state->nccl->call.abort(state->nccl->comm);
-        else
-            state->nccl->call.destroy(state->nccl->comm);
-    }
-    free(state->nccl);
+    if (nccl->comm && device->failed) nccl->call.abort(nccl->comm);
+    if (nccl->comm && !device->failed) nccl->call.destroy(nccl->comm);
+    cuda_side_close(&nccl->side);
+    free(nccl);
     state->nccl = NULL;
 }
 
@@ -117,18 +121,31 @@ void cuda_all_gather(struct device *device, struct tensor out, struct tensor x) 
           "all_gather");
 }
 
+void cuda_begin_collectives(struct device *device) {
+    cuda_side_begin(device, &cuda_state(device)->nccl->side);
+}
+
+void cuda_end_collectives(struct device *device, enum collective_mark mark) {
+    cuda_side_end(device, &cuda_state(device)->nccl->side, (int)mark);
+}
+
+void cuda_await_collectives(struct device *device, enum collective_mark mark) {
+    cuda_side_wait(device, &cuda_state(device)->nccl->side, (int)mark);
+}
+
+/* ---- Waiting ----------------------------------------------------------------------------------------- */
+
 /* Where another process is gone, work that waits for it would never end: NCCL is asked while it lasts. */
-void cuda_wait(struct device *device, const char *what) {
-    struct cuda_state *state = cuda_state(device);
-    struct cuda_nccl *nccl = state->nccl;
+static void wait_for(struct device *device, cudaStream_t stream, const char *what) {
+    struct cuda_nccl *nccl = cuda_state(device)->nccl;
     if (!nccl || !nccl->comm) {
-        cuda_check(device, cudaStreamSynchronize(state->stream), what);
+        cuda_check(device, cudaStreamSynchronize(stream), what);
         return;
     }
     cudaError_t error;
     ncclResult_t lost = ncclSuccess;
     do {
-        error = cudaStreamQuery(state->stream);
+        error = cudaStreamQuery(stream);
         ncclResult_t result = nccl->call.get_error(nccl->comm, &lost);
         if (result != ncclSuccess) lost = result;
         if (error == cudaErrorNotReady) sched_yield();
@@ -139,4 +156,12 @@ void cuda_wait(struct device *device, const char *what) {
         nccl->comm = NULL;
     } else
         cuda_check(device, error, what);
+}
+
+void cuda_wait(struct device *device, const char *what) {
+    wait_for(device, cuda_state(device)->stream, what);
+}
+
+void cuda_finish_collectives(struct device *device) {
+    wait_for(device, cuda_state(device)->nccl->side.stream, "an exchange between GPUs");
 }

@@ -2,6 +2,7 @@
 #ifndef VS2_TESTS_EMULATOR_HOOKS_H
 #define VS2_TESTS_EMULATOR_HOOKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,9 @@ extern "C" {
 /* Makes the n-th call from now on that can fail do so, with all after it until the next emulator_fail_call;
  * n = 0: none fails. Returns how many calls were counted since the last. */
 int emulator_fail_call(int n);
+
+/* From now on no stream waits for another one's events: what a program that forgets them would compute. */
+void emulator_forget_events(bool forgets);
 
 /* Gives each device so many bytes of memory, of which what is taken counts; 0: the 8 GiB that it has. */
 void emulator_set_memory(size_t bytes);

@@ -50,6 +50,7 @@ static struct {
     struct opted opted[OPTED_MOST];
     int opted_count;
     int fail_at, calls; /* emulator_fail_call */
+    bool forgets;       /* emulator_forget_events */
     size_t memory;      /* emulator_set_memory */
     int64_t counts[EMULATOR_COUNTS];
     int running;             /* the device whose work is running */
@@ -73,6 +74,10 @@ int emulator_fail_call(int n) {
     machine.fail_at = n;
     machine.calls = 0;
     return calls;
+}
+
+void emulator_forget_events(bool forgets) {
+    machine.forgets = forgets;
 }
 
 void emulator_set_memory(size_t bytes) {
@@ -346,6 +351,8 @@ static void wait_run(void *argument) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
     (void)flags;
     if (machine_captures(stream) && machine_spoils_capture()) return cudaErrorStreamCaptureUnsupported;
+    if (machine_call_fails()) return cudaErrorLaunchFailure;
+    if (machine.forgets) return cudaSuccess;
     struct event_work work = {event, event->recorded};
     return machine_queue(stream, wait_run, &work, sizeof work);
 }
