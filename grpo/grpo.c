@@ -134,6 +134,12 @@ static enum status open_data(void *context, struct error *err) {
 
 /* ---- The model --------------------------------------------------------------------------------------- */
 
+/* Whose memory rollouts share. On a host they give theirs back instead, which then are pages of anybody's. */
+static struct pass_runner *lender(const struct grpo *grpo) {
+    struct pass_runner *runner = grpo->run.runner; /* NULL: this is a plan, which opens no device */
+    return runner && device_describe(&grpo->run.device).own_memory ? runner : NULL;
+}
+
 struct rollout_settings grpo_rollout_settings(const struct grpo *grpo, double temperature) {
     const struct train_config *config = grpo->run.config;
     const struct train_grpo *own = &config->grpo;
@@ -151,6 +157,7 @@ struct rollout_settings grpo_rollout_settings(const struct grpo *grpo, double te
         .stop_token_count = grpo->generation_config.stop_token_count,
         .sequences = own->rollout_batch_size,
         .cache_bytes = own->rollout_cache_memory,
+        .lender = lender(grpo),
     };
 }
 

@@ -124,6 +124,10 @@ int64_t rollout_cache_bytes(const struct rollout *rollout, int64_t longest, int6
     return cache_rows(rollout, longest, samples, count) * kv_row_bytes(rollout->settings.model);
 }
 
+static struct arena *lent_arena(const struct rollout *rollout) {
+    return rollout->settings.lender ? pass_runner_arena(rollout->settings.lender) : NULL;
+}
+
 /* An engine with room for the prompts, as far as the limit allows. */
 static enum status wake(struct rollout *rollout, const struct rollout_prompt *prompts, int64_t count,
                         struct error *err) {
@@ -138,7 +142,8 @@ static enum status wake(struct rollout *rollout, const struct rollout_prompt *pr
     const struct engine_limits limits = {.sequences = rollout->settings.sequences,
                                          .cache_tokens = rows,
                                          .prompt_tokens = rollout->settings.prompt_tokens,
-                                         .rounded_logits = true};
+                                         .rounded_logits = true,
+                                         .arena = lent_arena(rollout)};
     rollout->engine = engine_create(rollout->settings.model, &limits, err);
     rollout->cache_rows = rows;
     return rollout->engine ? STATUS_OK : STATUS_FAILED;
@@ -250,7 +255,7 @@ struct batch {
     const struct rollout_prompt *prompts;
     int64_t count;
     struct prompt_features *features; /* [count] */
-    struct arena arena;               /* that visuals are encoded in */
+    struct arena own, *arena;         /* that visuals are encoded in */
     struct generate_results results;
     uint64_t first; /* the number of the first request */
 };
@@ -259,7 +264,7 @@ static void batch_free(struct batch *batch) {
     for (int64_t p = 0; batch->features && p < batch->count; p++)
         features_free(&batch->features[p], batch->prompts[p].visuals.count);
     free(batch->features);
-    arena_free(&batch->arena);
+    arena_free(&batch->own);
     generate_results_free(&batch->results);
 }
 
@@ -269,8 +274,8 @@ static enum status generate(struct rollout *rollout, uint64_t step, struct batch
     batch->features = memory_new((size_t)batch->count, sizeof *batch->features, "rollouts", err);
     enum status status = batch->features ? STATUS_OK : STATUS_FAILED;
     for (int64_t p = 0; status == STATUS_OK && p < batch->count; p++)
-        status = find_features(rollout, &batch->arena, &batch->prompts[p].visuals, &batch->features[p], err);
-    arena_free(&batch->arena);
+        status = find_features(rollout, batch->arena, &batch->prompts[p].visuals, &batch->features[p], err);
+    arena_free(&batch->own);
     if (status == STATUS_OK) status = wake(rollout, batch->prompts, batch->count, err);
     for (int64_t p = 0; status == STATUS_OK && p < batch->count; p++) {
         status = submit(rollout, seed, &batch->prompts[p], batch->features[p].data, &id, err);
@@ -308,7 +313,8 @@ enum status rollout_run(struct rollout *rollout, uint64_t step, const struct rol
                         int64_t count, struct rollout_completions *completions, struct error *err) {
     struct batch batch = {.prompts = prompts, .count = count};
     *completions = (struct rollout_completions){0};
-    arena_init(&batch.arena, rollout->settings.model->device, CHUNK_BYTES);
+    arena_init(&batch.own, rollout->settings.model->device, CHUNK_BYTES);
+    batch.arena = rollout->settings.lender ? lent_arena(rollout) : &batch.own;
     enum status status = generate(rollout, step, &batch, err);
     if (status == STATUS_OK) status = collect(&batch, completions, err);
     if (status != STATUS_OK) rollout_rest(rollout); /* drops what still waits */

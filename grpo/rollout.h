@@ -34,6 +34,9 @@ struct rollout_settings {
     int64_t sequences;     /* that run at once, up to MATMUL_EXACT_ROWS; 0: so many */
     int64_t cache_bytes;   /* of keys and values; 0: 2 GiB. Taken when the first prompt comes */
     int64_t prompt_tokens; /* of a prompt computed in one pass; longer ones go in parts. 0: 4096 */
+
+    struct pass_runner *lender; /* whose memory runs work in, until rollout_rest; its passes wait until then.
+                                   NULL: in memory of their own, which is given back then */
 };
 
 struct rollout_prompt {

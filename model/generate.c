@@ -24,7 +24,8 @@ struct buffers {
 
 struct engine {
     const struct model *model;
-    struct arena arena;
+    struct arena own, *arena; /* its own memory, and where it works */
+    struct arena_mark mark;   /* where that was free at first */
     struct kv_cache cache;
     int64_t limit, prompt_tokens; /* of engine_limits */
     enum dtype logits;            /* their type */
@@ -113,12 +114,15 @@ struct engine *engine_create(const struct model *model, const struct engine_limi
     engine->prompt_tokens = limits->prompt_tokens > 0 ? limits->prompt_tokens : DEFAULT_PROMPT_TOKENS;
     engine->logits = limits->rounded_logits ? model->compute : DTYPE_F32;
     engine->watched_count = limits->watched_count;
-    arena_init(&engine->arena, model->device, CHUNK_BYTES);
+    arena_init(&engine->own, model->device, CHUNK_BYTES);
+    engine->arena = limits->arena ? limits->arena : &engine->own;
+    engine->mark = arena_mark(engine->arena);
     engine->running = memory_new((size_t)engine->limit, sizeof(struct sequence *), "an engine", err);
     engine->watched = memory_new((size_t)engine->watched_count, sizeof *engine->watched, "an engine", err);
     if (!engine->running || !engine->watched || make_buffers(engine, err) ||
-        kv_cache_make(model, cache_rows(model, limits), &engine->cache, err))
+        kv_cache_make(model, engine->arena, cache_rows(model, limits), &engine->cache, err))
         goto err;
+    if (limits->arena) clear(model->device, engine->cache.both); /* whatever was there: it may be no number */
     if (engine->watched_count > 0)
         memcpy(engine->watched, limits->watched, (size_t)engine->watched_count * sizeof *engine->watched);
     engine->statistics.cache_bytes = engine->cache.rows * kv_row_bytes(model);
@@ -139,7 +143,8 @@ void engine_free(struct engine *engine) {
     free(engine->watched);
     free_buffers(&engine->buffers);
     kv_cache_free(&engine->cache);
-    arena_free(&engine->arena);
+    arena_release(engine->arena, engine->mark);
+    arena_free(&engine->own);
     free(engine);
 }
 
@@ -149,7 +154,8 @@ bool engine_idle(const struct engine *engine) {
 
 struct engine_statistics engine_statistics(const struct engine *engine) {
     struct engine_statistics statistics = engine->statistics;
-    statistics.activation_bytes = (int64_t)engine->arena.peak;
+    int64_t taken = (int64_t)engine->own.peak - statistics.cache_bytes;
+    statistics.activation_bytes = taken > 0 ? taken : 0;
     return statistics;
 }
 
@@ -186,7 +192,7 @@ static struct tensor upload_seen(struct engine *engine, struct sequence *const *
     for (int64_t i = 0; i < count; i++) any = any || sequences[i]->seen;
     if (!any) return (struct tensor){0};
     struct tensor seen =
-        arena_tensor(&engine->arena, DTYPE_I32, count, (engine->model->config.vocab + 31) / 32);
+        arena_tensor(engine->arena, DTYPE_I32, count, (engine->model->config.vocab + 31) / 32);
     for (int64_t i = 0; i < count; i++)
         if (sequences[i]->seen)
             device_write(engine->model->device, tensor_rows(seen, i, 1), sequences[i]->seen);
@@ -199,19 +205,19 @@ static enum status draw_tokens(struct engine *engine, struct tensor logits, stru
     struct device *device = engine->model->device;
     struct buffers *b = &engine->buffers;
     int64_t watched = engine->watched_count;
-    struct arena_mark mark = arena_mark(&engine->arena);
+    struct arena_mark mark = arena_mark(engine->arena);
     for (int64_t i = 0; i < count; i++) b->rules[i] = sequence_rules(sequences[i]);
     struct sample_arguments arguments = {
         .logits = logits,
         .seen = upload_seen(engine, sequences, count),
         .rules = b->rules,
-        .token = arena_tensor(&engine->arena, DTYPE_I32, 1, count),
-        .logprob = arena_tensor(&engine->arena, DTYPE_F32, 1, count),
+        .token = arena_tensor(engine->arena, DTYPE_I32, 1, count),
+        .logprob = arena_tensor(engine->arena, DTYPE_F32, 1, count),
     };
     if (watched > 0) {
-        arguments.watched = arena_upload(&engine->arena, DTYPE_I32, 1, watched, engine->watched);
-        arguments.watched_raw = arena_tensor(&engine->arena, DTYPE_F32, count, watched);
-        arguments.watched_final = arena_tensor(&engine->arena, DTYPE_F32, count, watched);
+        arguments.watched = arena_upload(engine->arena, DTYPE_I32, 1, watched, engine->watched);
+        arguments.watched_raw = arena_tensor(engine->arena, DTYPE_F32, count, watched);
+        arguments.watched_final = arena_tensor(engine->arena, DTYPE_F32, count, watched);
     }
     sample_tokens(device, arguments);
     if (device_read(device, b->drawn, arguments.token, err) ||
@@ -223,7 +229,7 @@ static enum status draw_tokens(struct engine *engine, struct tensor logits, stru
         sequence_append(sequences[i],
                         &(struct draw){b->drawn[i], b->logprobs[i], b->watched_raw + i * watched,
                                        b->watched_final + i * watched});
-    arena_release(&engine->arena, mark);
+    arena_release(engine->arena, mark);
     engine->statistics.new_tokens += count;
     return STATUS_OK;
 }
@@ -250,13 +256,13 @@ static enum status encode_visual(struct engine *engine, const struct prompt *pro
     const struct visual_grid *grid = &prompt->visuals[number];
     struct vision_plan plan;
     if (vision_plan_make(&model->config.vision, grid, 1, &plan, err)) return STATUS_FAILED;
-    struct arena_mark mark = arena_mark(&engine->arena);
+    struct arena_mark mark = arena_mark(engine->arena);
     struct tensor input =
-        arena_tensor(&engine->arena, DTYPE_F32, plan.patches, model->vision.patch_embed.cols);
-    vision_write_patches(&engine->arena, input, prompt->patches[number], prompt->frames[number]);
-    vision_forward(model, &engine->arena, features, input, &plan);
+        arena_tensor(engine->arena, DTYPE_F32, plan.patches, model->vision.patch_embed.cols);
+    vision_write_patches(engine->arena, input, prompt->patches[number], prompt->frames[number]);
+    vision_forward(model, engine->arena, features, input, &plan);
     enum status status = device_synchronize(model->device, err);
-    arena_release(&engine->arena, mark);
+    arena_release(engine->arena, mark);
     engine->statistics.patches += plan.patches;
     add_cost(&engine->statistics.vision, vision_cost(model, &plan));
     vision_plan_free(&plan);
@@ -319,7 +325,7 @@ static enum status run_part(struct engine *engine, const struct prompt *prompt, 
         .wanted = &last,
         .wanted_count = first + count == total,
     };
-    language_forward(engine->model, &engine->arena, tensor_rows(states, 0, pass.wanted_count), &pass);
+    language_forward(engine->model, engine->arena, tensor_rows(states, 0, pass.wanted_count), &pass);
     add_cost(&engine->statistics.prompt,
              language_cost(engine->model, count, pass.segments, pass.wanted_count));
     return device_synchronize(engine->model->device, err); /* the buffers are free again */
@@ -328,10 +334,10 @@ static enum status run_part(struct engine *engine, const struct prompt *prompt, 
 static enum status run_prompt(struct engine *engine, struct prompt *prompt, struct tensor states,
                               struct error *err) {
     int64_t total = prompt->request.count, hidden = engine->model->config.hidden;
-    struct arena_mark mark = arena_mark(&engine->arena);
+    struct arena_mark mark = arena_mark(engine->arena);
     struct tensor features = {.cols = hidden, .stride = hidden, .dtype = engine->model->compute};
     if (prompt->feature_count > 0) {
-        features = arena_tensor(&engine->arena, engine->model->compute, prompt->feature_count, hidden);
+        features = arena_tensor(engine->arena, engine->model->compute, prompt->feature_count, hidden);
         if (encode_visuals(engine, prompt, features, err)) return STATUS_FAILED;
     }
     prompt_release_patches(prompt);
@@ -340,7 +346,7 @@ static enum status run_prompt(struct engine *engine, struct prompt *prompt, stru
         int64_t left = total - first, count = left < engine->prompt_tokens ? left : engine->prompt_tokens;
         if (run_part(engine, prompt, features, first, count, states, err)) return STATUS_FAILED;
     }
-    arena_release(&engine->arena, mark);
+    arena_release(engine->arena, mark);
     engine->statistics.prompt_tokens += total;
     engine->statistics.prompt_seconds += clock_seconds() - start;
     return STATUS_OK;
@@ -352,16 +358,16 @@ static enum status draw_first_tokens(struct engine *engine, struct tensor logits
                                      struct sequence *const *sequences, int64_t count, struct error *err) {
     for (int64_t first = 0; first < count; first += engine->limit) {
         int64_t some = count - first < engine->limit ? count - first : engine->limit;
-        struct arena_mark mark = arena_mark(&engine->arena);
+        struct arena_mark mark = arena_mark(engine->arena);
         struct tensor copies = logits;
         if (some > 1) {
             memset(engine->buffers.cache_rows, 0, (size_t)some * sizeof *engine->buffers.cache_rows);
-            copies = arena_tensor(&engine->arena, engine->logits, some, logits.cols);
+            copies = arena_tensor(engine->arena, engine->logits, some, logits.cols);
             gather_rows(engine->model->device, copies, logits,
-                        arena_upload(&engine->arena, DTYPE_I32, 1, some, engine->buffers.cache_rows));
+                        arena_upload(engine->arena, DTYPE_I32, 1, some, engine->buffers.cache_rows));
         }
         if (draw_tokens(engine, copies, sequences + first, some, err)) return STATUS_FAILED;
-        arena_release(&engine->arena, mark);
+        arena_release(engine->arena, mark);
     }
     return STATUS_OK;
 }
@@ -385,16 +391,16 @@ static enum status make_sequences(struct engine *engine, struct prompt *prompt, 
  * the ready queue; those that have finished already go to the results. The queue must be empty before. */
 static enum status start_prompt(struct engine *engine, struct prompt *prompt,
                                 struct generate_results *results, struct error *err) {
-    struct arena_mark mark = arena_mark(&engine->arena);
+    struct arena_mark mark = arena_mark(engine->arena);
     struct tensor states =
-        arena_tensor(&engine->arena, engine->model->compute, 1, engine->model->config.hidden);
-    struct tensor logits = arena_tensor(&engine->arena, engine->logits, 1, engine->model->config.vocab);
+        arena_tensor(engine->arena, engine->model->compute, 1, engine->model->config.hidden);
+    struct tensor logits = arena_tensor(engine->arena, engine->logits, 1, engine->model->config.vocab);
     if (make_sequences(engine, prompt, err) || run_prompt(engine, prompt, states, err)) return STATUS_FAILED;
     double start = clock_seconds();
     language_logits(engine->model, logits, states);
     if (draw_first_tokens(engine, logits, engine->ready, (int64_t)engine->ready_count, err))
         return STATUS_FAILED;
-    arena_release(&engine->arena, mark);
+    arena_release(engine->arena, mark);
     engine->statistics.prompt_seconds += clock_seconds() - start;
     size_t kept = 0;
     enum status status = STATUS_OK;
@@ -525,11 +531,11 @@ static enum status decode(struct engine *engine, struct generate_results *result
     if (count == 0) return STATUS_OK;
     double start = clock_seconds();
     fill_decode_buffers(engine);
-    struct arena_mark mark = arena_mark(&engine->arena);
-    struct tensor states = arena_tensor(&engine->arena, model->compute, count, model->config.hidden);
-    struct tensor logits = arena_tensor(&engine->arena, engine->logits, count, model->config.vocab);
+    struct arena_mark mark = arena_mark(engine->arena);
+    struct tensor states = arena_tensor(engine->arena, model->compute, count, model->config.hidden);
+    struct tensor logits = arena_tensor(engine->arena, engine->logits, count, model->config.vocab);
     device_group_begin(model->device, count);
-    language_forward(model, &engine->arena, states,
+    language_forward(model, engine->arena, states,
                      &(struct language_pass){.count = count,
                                              .tokens = b->tokens,
                                              .positions = b->positions,
@@ -539,7 +545,7 @@ static enum status decode(struct engine *engine, struct generate_results *result
     language_logits(model, logits, states);
     device_group_end(model->device);
     if (draw_tokens(engine, logits, engine->running, count, err)) return STATUS_FAILED;
-    arena_release(&engine->arena, mark);
+    arena_release(engine->arena, mark);
     add_cost(&engine->statistics.decode,
              language_cost(model, count, (struct attention_segments){b->segments, count}, count));
     engine->statistics.decode_steps++;

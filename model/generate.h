@@ -26,6 +26,8 @@ struct engine_limits {
     bool rounded_logits;    /* logits are of the compute type, as a training pass has them; f32 otherwise */
     const int32_t *watched; /* tokens whose log-probabilities are reported at each step; copied */
     int64_t watched_count;
+    struct arena *arena; /* whose memory the engine works in, keys and values too, until it is freed; who else
+                            uses it gives back by then what was taken since. NULL: memory of its own */
 };
 
 /* An engine on a model that must outlive it; NULL with err set when there is no memory. The model's weights

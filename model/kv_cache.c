@@ -11,51 +11,38 @@ int64_t kv_row_bytes(const struct model *model) {
     return 2 * config->layers * config->kv_heads * config->head_dim * (int64_t)dtype_size(model->compute);
 }
 
-enum status kv_cache_make(const struct model *model, int64_t rows, struct kv_cache *cache,
-                          struct error *err) {
+enum status kv_cache_make(const struct model *model, struct arena *arena, int64_t rows,
+                          struct kv_cache *cache, struct error *err) {
     const struct model_config *config = &model->config;
-    int64_t width = config->kv_heads * config->head_dim;
-    *cache = (struct kv_cache){.device = model->device,
-                               .layers = config->layers,
-                               .rows = rows,
-                               .width = width,
-                               .dtype = model->compute};
-    if (rows > INT64_MAX / kv_row_bytes(model) || rows > INT32_MAX) {
-        error_set(err, "a key/value cache of %lld tokens is too large", (long long)rows);
-        goto err;
+    *cache = (struct kv_cache){
+        .layers = config->layers, .rows = rows, .width = config->kv_heads * config->head_dim};
+    if (rows > INT64_MAX / kv_row_bytes(model) || rows > INT32_MAX)
+        return error_set(err, "a key/value cache of %lld tokens is too large", (long long)rows);
+    int64_t bytes = rows * kv_row_bytes(model);
+    if (arena_reserve(arena, (size_t)bytes, err) != STATUS_OK) {
+        error_prefix(err, "a key/value cache of %lld tokens needs %lld MiB", (long long)rows,
+                     (long long)(bytes >> 20));
+        return STATUS_FAILED;
     }
-    cache->both = memory_new((size_t)config->layers, sizeof *cache->both, "the key/value cache", err);
-    if (!cache->both) goto err;
-    for (int64_t layer = 0; layer < config->layers; layer++) {
-        size_t bytes = (size_t)(rows * 2 * width) * dtype_size(cache->dtype);
-        void *memory = device_allocate(model->device, bytes, "the key/value cache", err);
-        if (!memory) {
-            error_prefix(err, "a key/value cache of %lld tokens needs %lld MiB", (long long)rows,
-                         (long long)(rows * kv_row_bytes(model) >> 20));
-            goto err;
-        }
-        cache->both[layer] = tensor_at(memory, cache->dtype, rows, 2 * width);
-    }
+    cache->both = arena_tensor(arena, model->compute, cache->layers * rows, 2 * cache->width);
     return STATUS_OK;
-err:
-    kv_cache_free(cache);
-    return STATUS_FAILED;
 }
 
 void kv_cache_free(struct kv_cache *cache) {
-    for (int64_t layer = 0; cache->both && layer < cache->layers; layer++)
-        if (cache->both[layer].data) device_release(cache->device, cache->both[layer].data);
-    free(cache->both);
     free(cache->ranges);
     *cache = (struct kv_cache){0};
 }
 
+struct tensor kv_cache_layer(const struct kv_cache *cache, int64_t layer) {
+    return tensor_rows(cache->both, layer * cache->rows, cache->rows);
+}
+
 struct tensor kv_cache_keys(const struct kv_cache *cache, int64_t layer) {
-    return tensor_cols(cache->both[layer], 0, cache->width);
+    return tensor_cols(kv_cache_layer(cache, layer), 0, cache->width);
 }
 
 struct tensor kv_cache_values(const struct kv_cache *cache, int64_t layer) {
-    return tensor_cols(cache->both[layer], cache->width, cache->width);
+    return tensor_cols(kv_cache_layer(cache, layer), cache->width, cache->width);
 }
 
 /* The end of range i - 1: where the gap before range i begins. */

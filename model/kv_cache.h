@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "model/weights.h"
+#include "tensor/arena.h"
 
 struct kv_range {
     int64_t first, rows;
@@ -14,21 +15,22 @@ struct kv_range {
 };
 
 struct kv_cache {
-    struct device *device;
     int64_t layers, rows, width; /* width: kv_heads * head_dim */
-    enum dtype dtype;
-    struct tensor *both;     /* [layers]: tensors [rows, 2 * width] */
-    struct kv_range *ranges; /* what is taken, ascending by `first` */
+    struct tensor both;          /* [layers * rows, 2 * width] */
+    struct kv_range *ranges;     /* what is taken, ascending by `first` */
     size_t count, capacity;
 };
 
 /* Bytes of one row over all layers. */
 int64_t kv_row_bytes(const struct model *model);
 
-/* A cache of `rows` rows in the model's compute type; kv_cache_free frees it. On failure nothing is kept. */
-enum status kv_cache_make(const struct model *model, int64_t rows, struct kv_cache *cache, struct error *err);
+/* A cache of `rows` rows in the model's compute type, in the arena, whose release is its end; kv_cache_free
+ * frees the rest. On failure nothing is kept. */
+enum status kv_cache_make(const struct model *model, struct arena *arena, int64_t rows,
+                          struct kv_cache *cache, struct error *err);
 void kv_cache_free(struct kv_cache *cache);
 
+struct tensor kv_cache_layer(const struct kv_cache *cache, int64_t layer);  /* [rows, 2 * width] */
 struct tensor kv_cache_keys(const struct kv_cache *cache, int64_t layer);   /* [rows, width] */
 struct tensor kv_cache_values(const struct kv_cache *cache, int64_t layer); /* [rows, width] */
 

@@ -59,7 +59,7 @@ struct block_call language_call(const struct model *model, struct arena *arena,
 struct block_call language_layer_call(const struct model *model, const struct block_call *all,
                                       const struct language_pass *pass, int64_t number) {
     struct block_call call = *all;
-    if (pass->cache) call.cache = pass->cache->both[number];
+    if (pass->cache) call.cache = kv_cache_layer(pass->cache, number);
     if (number < model->config.layers - 1) call.wanted = call.narrow = (struct tensor){0};
     if (pass->tape) call.tape = &pass->tape->layers[number];
     return call;

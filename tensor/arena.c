@@ -50,6 +50,11 @@ static enum status arena_advance(struct arena *arena, size_t bytes, struct error
     return STATUS_OK;
 }
 
+enum status arena_reserve(struct arena *arena, size_t bytes, struct error *err) {
+    if (arena->count > 0 && arena->chunks[arena->current].bytes - arena->used >= bytes) return STATUS_OK;
+    return arena_advance(arena, bytes, err);
+}
+
 struct tensor arena_tensor(struct arena *arena, enum dtype dtype, int64_t rows, int64_t cols) {
     assert(rows >= 0 && cols >= 0);
     struct tensor tensor = tensor_at(NULL, dtype, rows, cols);
@@ -65,11 +70,9 @@ struct tensor arena_tensor(struct arena *arena, enum dtype dtype, int64_t rows, 
     /* Empty tensors take a slot too: NULL would read as "no tensor". */
     bytes = bytes ? (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT : ARENA_ALIGNMENT;
     struct error err;
-    if (arena->count == 0 || arena->chunks[arena->current].bytes - arena->used < bytes) {
-        if (arena_advance(arena, bytes, &err) != STATUS_OK) {
-            device_fail(device, "%s", err.message);
-            return tensor;
-        }
+    if (arena_reserve(arena, bytes, &err) != STATUS_OK) {
+        device_fail(device, "%s", err.message);
+        return tensor;
     }
     tensor.data = arena->chunks[arena->current].memory + arena->used;
     arena->used += bytes;

@@ -29,6 +29,10 @@ void pass_runner_free(struct pass_runner *runner) {
     free(runner);
 }
 
+struct arena *pass_runner_arena(struct pass_runner *runner) {
+    return runner->arena;
+}
+
 struct pass_statistics pass_statistics(const struct pass_runner *runner) {
     struct pass_statistics statistics = runner->statistics;
     statistics.activation_peak = runner->arena->peak;

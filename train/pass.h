@@ -57,6 +57,9 @@ int64_t pass_activation_bytes(int64_t given, int64_t trained_bytes);
 struct pass_runner *pass_runner_new(const struct pass_settings *settings, struct error *err);
 void pass_runner_free(struct pass_runner *runner);
 
+/* The memory that its passes work in, for others to use between them. */
+struct arena *pass_runner_arena(struct pass_runner *runner);
+
 /* ---- Samples ----------------------------------------------------------------------------------------- */
 
 /* A sample as the model takes it; all arrays are the caller's until the pass is done. */

@@ -267,9 +267,11 @@ static void shared_prefix_in_the_cache(void **state) {
     struct fixture *f = *state;
     enum { TAIL = 4, SAMPLES = 3 };
     struct kv_cache cache;
+    struct arena arena;
     struct error err;
     int64_t count = f->p.pass.count, head = count - TAIL;
-    assert_int_equal(kv_cache_make(&f->opened.model, count + 40, &cache, &err), STATUS_OK);
+    arena_init(&arena, f->opened.model.device, 0);
+    assert_int_equal(kv_cache_make(&f->opened.model, &arena, count + 40, &cache, &err), STATUS_OK);
     int32_t rows[256], tokens[SAMPLES * TAIL], positions[3 * SAMPLES * TAIL], *head_positions;
     struct attention_segment segments[SAMPLES];
     assert_true(count <= 256);
@@ -314,6 +316,7 @@ static void shared_prefix_in_the_cache(void **state) {
         compare_states(f, tensor_rows(states, s * TAIL, TAIL), head, "a sample");
     free(head_positions);
     kv_cache_free(&cache);
+    arena_free(&arena);
 }
 
 int main(void) {

@@ -1,0 +1,87 @@
+/* Steps of training on an emulated GPU take no memory of it: what they need is there from the first on. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "grpo/grpo.h"
+#include "tests/emulator/hooks.h"
+#include "tests/grpo/support_small_run.h"
+#include "tests/train/support_outputs.h"
+#include "train/run.h"
+#include "train/sft.h"
+
+enum { MOST_STEPS = 4 };
+
+static struct error err;
+static int64_t taken[MOST_STEPS]; /* how often each step took or gave back memory */
+static int steps;
+
+enum status __real_run_take_step(struct train_run *run, struct run_step *step, struct error *error);
+enum status __wrap_run_take_step(struct train_run *run, struct run_step *step, struct error *error);
+enum status __wrap_run_take_step(struct train_run *run, struct run_step *step, struct error *error) {
+    int64_t before = emulator_counted(EMULATOR_ALLOCATIONS);
+    enum status status = __real_run_take_step(run, step, error);
+    assert_true(steps < MOST_STEPS);
+    taken[steps++] = emulator_counted(EMULATOR_ALLOCATIONS) - before;
+    return status;
+}
+
+/* Runs so many steps, and looks at all but the first. */
+static void check_steps(struct words *words, int wanted,
+                        enum status (*run)(const struct train_config *, struct error *)) {
+    struct train_config config;
+    if (train_config_read(NULL, words->list, words->count, &config, &err)) fail_msg("%s", err.message);
+    free(words);
+    steps = 0;
+    if (run(&config, &err) != STATUS_OK) fail_msg("%s", err.message);
+    train_config_free(&config);
+    assert_int_equal(steps, wanted);
+    for (int i = 1; i < wanted; i++) assert_int_equal(taken[i], 0);
+}
+
+static void test_sft(void **state) {
+    (void)state;
+    static const char *const settings[] = {"stage=sft",
+                                           "model_name_or_path=tests/golden/model/untied",
+                                           "dataset=golden",
+                                           "dataset_dir=tests/golden/trainer",
+                                           "media_dir=tests/golden/video",
+                                           "template=qwen2_vl",
+                                           "cutoff_len=4096",
+                                           "video_maxlen=4",
+                                           "video_max_pixels=12544",
+                                           "max_steps=4",
+                                           "save_strategy=no",
+                                           "report_to=none",
+                                           "disable_tqdm=true",
+                                           "device=emulated",
+                                           "bf16=true",
+                                           "per_device_train_batch_size=2",
+                                           "gradient_accumulation_steps=2"};
+    struct words *words = calloc(1, sizeof *words);
+    assert_non_null(words);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) say(words, "%s", settings[i]);
+    say(words, "output_dir=%s/sft", outputs_group());
+    check_steps(words, 4, train_sft_run);
+}
+
+static void test_grpo(void **state) {
+    (void)state;
+    const char *const extra[] = {"device=emulated", "max_steps=2",
+                                 "reward_funcs=['cmd:awk \"{ print NR }\"']", NULL};
+    struct words *words = calloc(1, sizeof *words);
+    assert_non_null(words);
+    say_small_run(words, outputs_group(), "grpo", extra);
+    check_steps(words, 2, grpo_run);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sft), cmocka_unit_test(test_grpo)};
+    return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
+}
