@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "tensor/collective.h"
 #include "train/communicator.h"
 #include "train/exchange.h"
 #include "train/heartbeat.h"
@@ -15,6 +16,7 @@ enum { BUCKET_BYTES = 2 << 20, BUCKET_PIECES = 64 };
 /* What the thread has to do (train/exchange.h). */
 struct exchange {
     struct communicator *communicator;
+    struct device *device;
     enum exchange_kind kind;
     const struct sliced *list; /* what is exchanged now; NULL: nothing */
     size_t count;
@@ -45,9 +47,18 @@ struct communicator {
     char verdict[ERROR_MESSAGE_SIZE];
     const struct backend *asked; /* all were asked whether devices of that kind can join ... */
     bool joins;                  /* ... and can (tensor/collective.h) */
+    struct device *exchanging;   /* has collectives of an exchange that may not be done; NULL: none has */
     float *sent, *received;      /* [size, BUCKET_BYTES]; NULL until they are needed */
     struct exchange_queue queue;
 };
+
+/* communicator_slices.c: all devices join or none; NULL device->collective: they do not. */
+enum status communicator_join_devices(struct communicator *c, struct device *device, struct error *err);
+
+/* By which operations wait for an exchange of that kind. */
+static inline enum collective_mark exchange_mark(enum exchange_kind kind) {
+    return kind == EXCHANGE_GATHER ? COLLECTIVE_WHOLES : COLLECTIVE_SUMS;
+}
 
 /* exchange.c: hands the exchange to the thread; waits until it is made; waits until all are, so that the
  * transport is free. */

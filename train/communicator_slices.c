@@ -176,7 +176,7 @@ static void keep_wholes(struct communicator *c, struct device *device, const str
 /* ---- Between devices --------------------------------------------------------------------------------- */
 
 /* Whether the devices exchange by themselves: all or none. They join when they first do. */
-static enum status prepare(struct communicator *c, struct device *device, struct error *err) {
+enum status communicator_join_devices(struct communicator *c, struct device *device, struct error *err) {
     enum status status = STATUS_OK;
     double able = collective_can(device);
     if (device->collective) return STATUS_OK;
@@ -258,7 +258,7 @@ enum status communicator_reduce(struct communicator *communicator, struct device
     struct cursor cursor = {list, count, 0};
     struct bucket bucket;
     assert(communicator_size(c) > 1);
-    enum status status = prepare(c, device, err);
+    enum status status = communicator_join_devices(c, device, err);
     if (device->collective) {
         collective_begin(device);
         while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket))
@@ -281,7 +281,7 @@ enum status communicator_gather(struct communicator *communicator, struct device
     struct cursor cursor = {list, count, 0};
     struct bucket bucket;
     assert(communicator_size(c) > 1);
-    enum status status = prepare(c, device, err);
+    enum status status = communicator_join_devices(c, device, err);
     if (device->collective) {
         collective_begin(device);
         while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) gather_on_device(c, device, &bucket);
@@ -310,61 +310,103 @@ static size_t count_buckets(const struct communicator *c, const struct sliced *l
     return bytes;
 }
 
-/* Room for the exchange, and its list; it grows. */
-static enum status make_exchange(struct exchange *exchange, const struct sliced *list, size_t count,
-                                 struct error *err) {
+enum status exchange_reserve(struct exchange *exchange, const struct sliced *list, size_t count,
+                             struct error *err) {
     struct communicator *c = exchange->communicator;
     size_t buckets, bytes = count_buckets(c, list, count, &buckets), all = bytes * (size_t)c->size;
     size_t capacity = exchange->capacity;
     const char *what = "an exchange between processes";
+    if (exchange->device->collective) return STATUS_OK;
     if (memory_grow(&exchange->bucket_bytes, &exchange->bucket_capacity, buckets,
                     sizeof *exchange->bucket_bytes, what, err) != STATUS_OK ||
         memory_grow(&exchange->sent, &capacity, all, 1, what, err) != STATUS_OK ||
         memory_grow(&exchange->received, &exchange->capacity, all, 1, what, err) != STATUS_OK)
         return STATUS_FAILED;
-    exchange->list = list;
-    exchange->count = count;
-    exchange->buckets = 0;
     return STATUS_OK;
 }
 
-enum status exchange_begin(struct exchange *exchange, struct device *device, enum exchange_kind kind,
-                           const struct sliced *list, size_t count, struct error *err) {
-    struct communicator *c = exchange->communicator;
-    struct cursor cursor = {list, count, 0};
-    struct bucket bucket;
-    assert(!exchange->list);
-    enum status status = make_exchange(exchange, list, count, err);
-    char *to = exchange->sent;
-    exchange->kind = kind;
-    while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
-        status = kind == EXCHANGE_REDUCE ? pack_wholes(c, device, &bucket, to, err)
-                                         : pack_slices(c, device, &bucket, to, err);
-        to += (size_t)c->size * bucket.bytes;
-        exchange->bucket_bytes[exchange->buckets++] = bucket.bytes;
-    }
-    if (status == STATUS_OK)
-        exchange_submit(exchange);
-    else
-        exchange->list = NULL;
-    return status;
+static void clear_wholes(const struct exchange *exchange) {
+    for (size_t i = 0; exchange->kind == EXCHANGE_MOVE && i < exchange->count; i++)
+        clear(exchange->device, exchange->list[i].whole);
 }
 
-enum status exchange_end(struct exchange *exchange, struct device *device, struct error *err) {
+/* Queues all of it behind the operations. */
+static void begin_on_device(struct exchange *exchange) {
     struct communicator *c = exchange->communicator;
     struct cursor cursor = {exchange->list, exchange->count, 0};
     struct bucket bucket;
-    if (!exchange->list) return STATUS_OK;
+    collective_begin(exchange->device);
+    while (fill_bucket(c, &cursor, &bucket))
+        if (exchange->kind == EXCHANGE_GATHER)
+            gather_on_device(c, exchange->device, &bucket);
+        else
+            reduce_on_device(c, exchange->device, &bucket, exchange->kind == EXCHANGE_MOVE);
+    clear_wholes(exchange);
+    collective_end(exchange->device, exchange_mark(exchange->kind));
+    c->exchanging = exchange->device;
+}
+
+/* Copies what is sent to host memory, for the thread. */
+static enum status begin_on_host(struct exchange *exchange, struct error *err) {
+    struct communicator *c = exchange->communicator;
+    struct cursor cursor = {exchange->list, exchange->count, 0};
+    struct bucket bucket;
+    char *to = exchange->sent;
+    enum status status = STATUS_OK;
+    exchange->buckets = 0;
+    while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
+        status = exchange->kind == EXCHANGE_GATHER ? pack_slices(c, exchange->device, &bucket, to, err)
+                                                   : pack_wholes(c, exchange->device, &bucket, to, err);
+        to += (size_t)c->size * bucket.bytes;
+        exchange->bucket_bytes[exchange->buckets++] = bucket.bytes;
+    }
+    if (status != STATUS_OK) return status;
+    clear_wholes(exchange);
+    exchange_submit(exchange);
+    return STATUS_OK;
+}
+
+enum status exchange_begin(struct exchange *exchange, enum exchange_kind kind, const struct sliced *list,
+                           size_t count, struct error *err) {
+    assert(!exchange->list);
+    enum status status = exchange_reserve(exchange, list, count, err);
+    if (status != STATUS_OK) return status;
+    exchange->kind = kind;
+    exchange->list = list;
+    exchange->count = count;
+    if (exchange->device->collective)
+        begin_on_device(exchange);
+    else
+        status = begin_on_host(exchange, err);
+    if (status != STATUS_OK) exchange->list = NULL;
+    return status;
+}
+
+/* Takes what the thread has brought. */
+static enum status end_on_host(struct exchange *exchange, struct error *err) {
+    struct communicator *c = exchange->communicator;
+    struct cursor cursor = {exchange->list, exchange->count, 0};
+    struct bucket bucket;
     enum status status = exchange_wait(exchange, err);
     char *from = exchange->received, *spare = exchange->sent;
     while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) {
-        if (exchange->kind == EXCHANGE_REDUCE)
-            status =
-                keep_bucket(c, device, &bucket, (float *)(void *)from, (float *)(void *)spare, true, err);
+        if (exchange->kind == EXCHANGE_GATHER)
+            keep_wholes(c, exchange->device, &bucket, from);
         else
-            keep_wholes(c, device, &bucket, from);
+            status = keep_bucket(c, exchange->device, &bucket, (float *)(void *)from, (float *)(void *)spare,
+                                 exchange->kind == EXCHANGE_MOVE, err);
         from += (size_t)c->size * bucket.bytes;
     }
+    return status;
+}
+
+enum status exchange_end(struct exchange *exchange, struct error *err) {
+    enum status status = STATUS_OK;
+    if (!exchange->list) return STATUS_OK;
+    if (exchange->device->collective)
+        collective_wait(exchange->device, exchange_mark(exchange->kind));
+    else
+        status = end_on_host(exchange, err);
     exchange->list = NULL;
     return status;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "tensor/collective.h"
 #include "train/communicator_parts.h"
 
 /* ---- The thread -------------------------------------------------------------------------------------- */
@@ -17,9 +18,9 @@ static enum status make(struct exchange *exchange, struct error *err) {
     for (size_t b = 0; status == STATUS_OK && b < exchange->buckets; b++) {
         const size_t bytes = exchange->bucket_bytes[b];
         status =
-            exchange->kind == EXCHANGE_REDUCE
-                ? communicator_sum_now(c, (float *)(void *)received, (const float *)(void *)sent, bytes, err)
-                : communicator_gather_now(c, "weights", received, sent, bytes, err);
+            exchange->kind == EXCHANGE_GATHER
+                ? communicator_gather_now(c, "weights", received, sent, bytes, err)
+                : communicator_sum_now(c, (float *)(void *)received, (const float *)(void *)sent, bytes, err);
         sent += (size_t)c->size * bytes;
         received += (size_t)c->size * bytes;
     }
@@ -84,6 +85,8 @@ void exchange_settle(struct communicator *c) {
     pthread_mutex_lock(&queue->mutex);
     while (queue->first) pthread_cond_wait(&queue->changed, &queue->mutex);
     pthread_mutex_unlock(&queue->mutex);
+    if (c->exchanging) collective_finish(c->exchanging);
+    c->exchanging = NULL;
 }
 
 void exchange_submit(struct exchange *exchange) {
@@ -111,24 +114,33 @@ enum status exchange_wait(struct exchange *exchange, struct error *err) {
 
 /* ---- Exchanges --------------------------------------------------------------------------------------- */
 
-struct exchange *exchange_new(struct communicator *communicator, struct error *err) {
+struct exchange *exchange_new(struct communicator *communicator, struct device *device, struct error *err) {
     struct exchange *exchange = memory_new(1, sizeof *exchange, "an exchange between processes", err);
     if (!exchange) return NULL;
     exchange->communicator = communicator;
-    if (communicator->queue.started || start_thread(communicator, err) == STATUS_OK) return exchange;
+    exchange->device = device;
+    if (communicator_join_devices(communicator, device, err) != STATUS_OK) goto err;
+    if (device->collective || communicator->queue.started || start_thread(communicator, err) == STATUS_OK)
+        return exchange;
+err:
     free(exchange);
     return NULL;
 }
 
 void exchange_drop(struct exchange *exchange) {
     struct error ignored;
-    if (exchange->list) (void)exchange_wait(exchange, &ignored);
+    if (!exchange->list) return;
+    if (exchange->device->collective)
+        collective_wait(exchange->device, exchange_mark(exchange->kind));
+    else
+        (void)exchange_wait(exchange, &ignored);
     exchange->list = NULL;
 }
 
 void exchange_free(struct exchange *exchange) {
     if (!exchange) return;
     exchange_drop(exchange);
+    if (exchange->communicator->exchanging == exchange->device) exchange_settle(exchange->communicator);
     free(exchange->sent);
     free(exchange->received);
     free(exchange->bucket_bytes);

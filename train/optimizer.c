@@ -67,7 +67,7 @@ int64_t optimizer_shared_bytes(const struct model *model, const struct parameter
                                const struct freeze *freeze, struct optimizer_sharing sharing) {
     const int stage = communicator_size(sharing.processes) > 1 ? sharing.stage : 0;
     if (stage == 0 && !sharing.host) return optimizer_bytes(model, parameters, count, freeze);
-    int64_t bytes = units_bytes(model, parameters, count, freeze, stage);
+    int64_t bytes = units_bytes(model, parameters, count, freeze, stage, sharing.overlaps);
     for (size_t i = 0; i < count; i++) {
         const struct parameter *p = &parameters[i];
         if (freeze_holds(freeze, p)) continue;
@@ -272,7 +272,7 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     optimizer->host_norms = memory_new(optimizer->count, sizeof *optimizer->host_norms, "norms", err);
     optimizer->sliced = memory_new(2 * optimizer->count, sizeof *optimizer->sliced, "shared parameters", err);
     if (!optimizer->norms.data || !optimizer->host_norms || !optimizer->sliced) goto err;
-    if (optimizer->units) units_watch(optimizer->units);
+    if (optimizer->units && units_watch(optimizer->units, err) != STATUS_OK) goto err;
     if (device_synchronize(model->device, err) != STATUS_OK) goto err;
     optimizer->bytes =
         optimizer_shared_bytes(model, optimizer->parameters, optimizer->parameter_count, freeze, sharing);

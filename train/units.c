@@ -1,9 +1,11 @@
 #include "train/units.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "tensor/collective.h"
 #include "tensor/ops.h"
 #include "train/exchange.h"
 
@@ -31,7 +33,8 @@ struct place {
 
 struct units {
     struct optimizer *optimizer;
-    bool shares_weights;   /* stage 3 */
+    bool shares_weights; /* stage 3 */
+    bool gradients_turn;
     struct place *places;  /* [optimizer->parameter_count] */
     struct unit *units;    /* in the order of a forward pass */
     struct sliced *sliced; /* what the units' lists lie in */
@@ -52,10 +55,25 @@ static struct unit *unit_of(struct units *units, enum model_unit kind, int64_t n
     return &units->units[units->first[kind] + number];
 }
 
-/* Gradients of layers do not take turns: they are gone before the next one's. */
-static enum room room_of(enum model_unit kind, int64_t number, bool turns) {
+/* first[k]: how many units come before those of kind k, in the order of a forward pass. */
+static void count_units(const struct model_config *config, int64_t first[UNIT_KINDS + 1]) {
+    first[0] = 0;
+    for (int k = 0; k < UNIT_KINDS; k++) {
+        int64_t count = k == UNIT_VISION_BLOCK ? config->vision.depth : k == UNIT_LAYER ? config->layers : 1;
+        first[k + 1] = first[k] + count;
+    }
+}
+
+/* Units that follow each other take turns: while one is used the other may be on its way. */
+static enum room room_of(const int64_t first[UNIT_KINDS + 1], enum model_unit kind, int64_t number,
+                         bool turns) {
     if (kind == UNIT_EMBEDDING || kind == UNIT_HEAD) return ROOM_WIDE;
-    return turns && number % 2 == 1 ? ROOM_ODD : ROOM_EVEN;
+    return turns && (first[kind] + number) % 2 == 1 ? ROOM_ODD : ROOM_EVEN;
+}
+
+/* Gradients do where a device sends them out of their room; else they are gone before the next one's. */
+static bool gradients_turn(const struct model *model, bool overlaps) {
+    return overlaps && collective_can(model->device);
 }
 
 /* ---- Rooms ------------------------------------------------------------------------------------------- */
@@ -73,10 +91,12 @@ static void at_least(size_t *bytes, size_t needed) {
 /* Gives every parameter its place beside the others of its unit; places: [count], or NULL: only the sizes
  * grow. */
 static void find_places(const struct model *model, const struct parameter *parameters, size_t count,
-                        const struct freeze *freeze, bool with_weights, struct place *places,
+                        const struct freeze *freeze, bool with_weights, bool turns, struct place *places,
                         struct room_sizes *sizes) {
     const struct parameter *last = NULL;
     size_t weights = 0, gradients = 0;
+    int64_t first[UNIT_KINDS + 1];
+    count_units(&model->config, first);
     for (size_t i = 0; i < count; i++) {
         const struct parameter *p = &parameters[i];
         struct place place = {0};
@@ -88,18 +108,18 @@ static void find_places(const struct model *model, const struct parameter *param
         /* An embedding's copy serves the head alone, when the embedding has been used: it begins the room. */
         if (with_weights && optimizer_takes_copy(model, p) && p->kind != PARAMETER_EMBEDDING)
             place.operand = take(&weights, p, DTYPE_BF16);
-        at_least(&sizes->gradients[room_of(p->unit, p->layer, false)], gradients);
-        at_least(&sizes->weights[room_of(p->unit, p->layer, true)], weights);
+        at_least(&sizes->gradients[room_of(first, p->unit, p->layer, turns)], gradients);
+        at_least(&sizes->weights[room_of(first, p->unit, p->layer, true)], weights);
         if (places) places[i] = place;
     }
 }
 
 int64_t units_bytes(const struct model *model, const struct parameter *parameters, size_t count,
-                    const struct freeze *freeze, int stage) {
+                    const struct freeze *freeze, int stage, bool overlaps) {
     struct room_sizes sizes = {0};
     size_t bytes = 0;
     if (stage < 2) return 0;
-    find_places(model, parameters, count, freeze, stage == 3, NULL, &sizes);
+    find_places(model, parameters, count, freeze, stage == 3, gradients_turn(model, overlaps), NULL, &sizes);
     for (int r = 0; r < ROOMS; r++) bytes += sizes.weights[r] + sizes.gradients[r];
     return (int64_t)bytes;
 }
@@ -118,9 +138,10 @@ static enum status make_rooms(struct units *units, const struct room_sizes *size
 /* What makes exchanges beside the passes. */
 static enum status make_exchanges(struct units *units, struct error *err) {
     struct communicator *processes = units->optimizer->processes;
-    units->reduction = exchange_new(processes, err);
+    struct device *device = units->optimizer->model->device;
+    units->reduction = exchange_new(processes, device, err);
     if (!units->reduction || !units->shares_weights) return units->reduction ? STATUS_OK : STATUS_FAILED;
-    units->gathering = exchange_new(processes, err);
+    units->gathering = exchange_new(processes, device, err);
     return units->gathering ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -132,10 +153,8 @@ struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze
     if (!units) return NULL;
     units->optimizer = optimizer;
     units->shares_weights = optimizer->stage == 3;
-    for (int k = 0; k < UNIT_KINDS; k++) {
-        int64_t count = k == UNIT_VISION_BLOCK ? config->vision.depth : k == UNIT_LAYER ? config->layers : 1;
-        units->first[k + 1] = units->first[k] + count;
-    }
+    units->gradients_turn = gradients_turn(optimizer->model, overlaps);
+    count_units(config, units->first);
     size_t count = optimizer->parameter_count;
     units->places = memory_new(count, sizeof *units->places, "the units of the model", err);
     units->units =
@@ -143,8 +162,8 @@ struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze
     /* A parameter has a weight, maybe a copy that is another unit's, and a gradient. */
     units->sliced = memory_new(3 * count, sizeof *units->sliced, "the units of the model", err);
     if (!units->places || !units->units || !units->sliced) goto err;
-    find_places(optimizer->model, optimizer->parameters, count, freeze, units->shares_weights, units->places,
-                &sizes);
+    find_places(optimizer->model, optimizer->parameters, count, freeze, units->shares_weights,
+                units->gradients_turn, units->places, &sizes);
     if (make_rooms(units, &sizes, err) != STATUS_OK) goto err;
     if (overlaps && make_exchanges(units, err) != STATUS_OK) goto err;
     return units;
@@ -175,10 +194,10 @@ struct unit_tensors units_tensors(const struct units *units, size_t index) {
     const struct optimizer *optimizer = units->optimizer;
     const struct parameter *p = &optimizer->parameters[index];
     const struct place *place = &units->places[index];
-    void *room = units->weights[room_of(p->unit, p->layer, true)].memory;
+    void *room = units->weights[room_of(units->first, p->unit, p->layer, true)].memory;
+    enum room gradients = room_of(units->first, p->unit, p->layer, units->gradients_turn);
     struct unit_tensors tensors = {
-        .gradient = place_tensor(units->gradients[room_of(p->unit, p->layer, false)].memory, place->gradient,
-                                 DTYPE_F32, p)};
+        .gradient = place_tensor(units->gradients[gradients].memory, place->gradient, DTYPE_F32, p)};
     if (units->shares_weights && optimizer_takes_weights(optimizer->model, p))
         tensors.weight = place_tensor(room, place->weight, DTYPE_F32, p);
     if (units->shares_weights && optimizer_takes_copy(optimizer->model, p))
@@ -212,9 +231,10 @@ static enum status gather_ahead(struct units *units, const struct unit *unit, st
     if (units->ahead) drop_ahead(units);
     units->last = unit;
     if (!next || units->weights[next->room].holds == next) return STATUS_OK;
+    assert(next->room != unit->room); /* where its weights may come while this one's are used */
+    units->weights[next->room].holds = NULL;
     units->ahead = next;
-    return exchange_begin(units->gathering, units->optimizer->model->device, EXCHANGE_GATHER, next->weights,
-                          next->weight_count, err);
+    return exchange_begin(units->gathering, EXCHANGE_GATHER, next->weights, next->weight_count, err);
 }
 
 /* A unit's weights are going to be used. */
@@ -228,7 +248,7 @@ static void enter_weights(void *context, enum model_unit kind, int64_t number) {
     if (units->weights[unit->room].holds != unit) {
         units->weights[unit->room].holds = unit;
         if (units->ahead == unit) {
-            status = exchange_end(units->gathering, device, &err);
+            status = exchange_end(units->gathering, &err);
             units->ahead = NULL;
         } else {
             status = communicator_gather(units->optimizer->processes, device, unit->weights,
@@ -247,18 +267,18 @@ static void leave_gradients(void *context, enum model_unit kind, int64_t number)
     struct error err;
     if (unit->gradient_count == 0 || device->failed) return;
     enum status status = units_settle(units, &err);
-    if (status == STATUS_OK)
-        status = units->reduction ? exchange_begin(units->reduction, device, EXCHANGE_REDUCE, unit->gradients,
-                                                   unit->gradient_count, &err)
-                                  : communicator_reduce(units->optimizer->processes, device, unit->gradients,
-                                                        unit->gradient_count, true, &err);
+    if (status == STATUS_OK && units->reduction) {
+        status = exchange_begin(units->reduction, EXCHANGE_MOVE, unit->gradients, unit->gradient_count, &err);
+    } else if (status == STATUS_OK) {
+        status = communicator_reduce(units->optimizer->processes, device, unit->gradients,
+                                     unit->gradient_count, true, &err);
+        for (size_t i = 0; i < unit->gradient_count; i++) clear(device, unit->gradients[i].whole);
+    }
     if (status != STATUS_OK) device_fail(device, "%s", err.message);
-    for (size_t i = 0; i < unit->gradient_count; i++) clear(device, unit->gradients[i].whole);
 }
 
 enum status units_settle(struct units *units, struct error *err) {
-    return units->reduction ? exchange_end(units->reduction, units->optimizer->model->device, err)
-                            : STATUS_OK;
+    return units->reduction ? exchange_end(units->reduction, err) : STATUS_OK;
 }
 
 /* What a unit exchanges of one parameter; the list grows. */
@@ -280,7 +300,7 @@ static void fill_unit(struct units *units, enum model_unit kind, int64_t number,
     struct unit *unit = unit_of(units, kind, number);
     bool tied = optimizer->model->config.tied_embeddings;
     unit->kind = kind;
-    unit->room = room_of(kind, number, true);
+    unit->room = room_of(units->first, kind, number, true);
     unit->weights = *free_room;
     for (size_t i = 0; units->shares_weights && i < optimizer->count; i++) {
         const struct parameter *p = optimizer->trained[i].parameter;
@@ -298,7 +318,20 @@ static void fill_unit(struct units *units, enum model_unit kind, int64_t number,
     }
 }
 
-void units_watch(struct units *units) {
+/* Room for the largest exchanges, so that passes do not allocate. */
+static enum status reserve(struct units *units, struct error *err) {
+    enum status status = STATUS_OK;
+    for (int64_t u = 0; u < units->first[UNIT_KINDS] && status == STATUS_OK; u++) {
+        const struct unit *unit = &units->units[u];
+        if (units->reduction)
+            status = exchange_reserve(units->reduction, unit->gradients, unit->gradient_count, err);
+        if (units->gathering && status == STATUS_OK)
+            status = exchange_reserve(units->gathering, unit->weights, unit->weight_count, err);
+    }
+    return status;
+}
+
+enum status units_watch(struct units *units, struct error *err) {
     struct optimizer *optimizer = units->optimizer;
     struct sliced *free_room = units->sliced;
     for (int k = 0; k < UNIT_KINDS; k++)
@@ -308,6 +341,7 @@ void units_watch(struct units *units) {
     units->gradient_watch = (struct unit_watch){.leave = leave_gradients, .context = units};
     units_gather(units, units->shares_weights);
     optimizer->gradients.watch = &units->gradient_watch;
+    return reserve(units, err);
 }
 
 void units_gather(struct units *units, bool gathers) {
@@ -333,7 +367,8 @@ enum word { WORD_BEGINS, WORD_SEES, WORD_FAILED, WORDS };
 static enum status tell(struct units *units, double words[WORDS], enum status status, struct error *err) {
     struct communicator *processes = units->optimizer->processes;
     words[WORD_FAILED] = status != STATUS_OK;
-    enum status told = communicator_sum_values(processes, words, WORDS, err);
+    enum status told = units_settle(units, err); /* the next pass writes where they lie */
+    if (told == STATUS_OK) told = communicator_sum_values(processes, words, WORDS, err);
     if (told != STATUS_OK) return told;
     units->in_pass = words[WORD_BEGINS] > 0 && words[WORD_FAILED] == 0;
     if (words[WORD_FAILED] == 0) return STATUS_OK;

@@ -4,9 +4,9 @@
  * Units of which one is used at a time share a room that is as large as the largest of them: the embedding
  * and the head one, layers and all others another. When a pass is done with a unit's gradients, all processes
  * add theirs up, each keeps the sums of its shards, and the room is empty again. In stage 3 a unit's weights
- * are gathered from everybody's shards when a pass comes to it, unless they are there yet; layers take turns
- * in two rooms. Frozen weights are not shared: they are mapped from the checkpoint, and processes of a
- * machine have its pages in common.
+ * are gathered from everybody's shards when a pass comes to it, unless they are there yet; units take turns
+ * in two rooms. So do gradients, where GPUs exchange them beside the passes. Frozen weights are not shared:
+ * they are mapped from the checkpoint, and processes of a machine have its pages in common.
  *
  * So all processes must go through the same units together. Passes therefore go in rounds: units_begin says
  * that a process begins one; one that has none left waits in units_finish, and takes part in the others' with
@@ -26,7 +26,7 @@ void units_free(struct units *units);
 
 /* Bytes of the rooms for what is trained of the model, whose parameters these are; none below stage 2. */
 int64_t units_bytes(const struct model *model, const struct parameter *parameters, size_t count,
-                    const struct freeze *freeze, int stage);
+                    const struct freeze *freeze, int stage, bool overlaps);
 
 /* Where the wholes of parameter `index` of the optimizer's list lie: f32 weights, their copy, the gradient;
  * no tensor for what has no place in a room. */
@@ -36,7 +36,7 @@ struct unit_tensors {
 struct unit_tensors units_tensors(const struct units *units, size_t index);
 
 /* Watches the passes from now on: all parameters have their tensors. */
-void units_watch(struct units *units);
+enum status units_watch(struct units *units, struct error *err);
 
 /* Ends the sums that are being made beside the passes: now every shard has its own. */
 enum status units_settle(struct units *units, struct error *err);

@@ -167,7 +167,7 @@ static void test_bytes(void **state) {
         open_all(&f, "tests/golden/model/tied", DTYPE_BF16, stage, false);
         const struct optimizer *o = &f.optimizer;
         const struct optimizer_sharing sharing = {.processes = all, .stage = stage};
-        int64_t bytes = units_bytes(&f.model, o->parameters, o->parameter_count, &freeze, o->stage);
+        int64_t bytes = units_bytes(&f.model, o->parameters, o->parameter_count, &freeze, o->stage, false);
         for (size_t p = 0; p < o->count; p++) {
             const struct trained_parameter *trained = &o->trained[p];
             int64_t all_of_it = trained->weight.rows * trained->weight.cols, shard = trained->shard.count;
