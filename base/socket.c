@@ -144,9 +144,10 @@ int socket_connect(const char *host, int port, double deadline, struct error *er
 enum status socket_own_address(int socket, struct socket_address *address, struct error *err) {
     struct sockaddr_storage own;
     socklen_t length = sizeof own;
-    if (getsockname(socket, (struct sockaddr *)&own, &length) == 0 && address_from(&own, length, address))
-        return STATUS_OK;
-    return error_set(err, "a connection without an address");
+    if (getsockname(socket, (struct sockaddr *)&own, &length) != 0)
+        return error_set(err, "the address of a connection: %s", strerror(errno));
+    if (!address_from(&own, length, address)) return error_set(err, "a connection without an address");
+    return STATUS_OK;
 }
 
 enum status socket_write(int socket, const void *data, size_t bytes, double deadline, struct error *err) {

@@ -122,13 +122,11 @@ static void flow_advance(struct flow *flow, size_t count) {
     flow->busy = flow->done < sizeof flow->frame + flow->bytes;
 }
 
-/* A process is gone, perhaps after a farewell. */
-static enum status end_with(struct transport *transport, int rank, const char *farewell, struct error *err) {
+/* A process is gone: by its end (`reason` 0), or because this error of the connection says so. */
+static enum status end_without(struct transport *transport, int rank, int reason, struct error *err) {
     struct tcp *tcp = transport->state;
-    if (farewell)
-        snprintf(tcp->cause, sizeof tcp->cause, "%s", farewell);
-    else
-        snprintf(tcp->cause, sizeof tcp->cause, "process %d on %s is gone", rank, tcp->peers[rank].name);
+    snprintf(tcp->cause, sizeof tcp->cause, "process %d on %s is gone%s%s", rank, tcp->peers[rank].name,
+             reason ? ": " : "", reason ? strerror(reason) : "");
     return error_set(err, "%s", tcp->cause);
 }
 
@@ -139,7 +137,9 @@ static enum status read_farewell(struct transport *transport, int from, struct e
     size_t bytes = tcp->in[from].frame.bytes;
     bool whole =
         bytes < sizeof text && recv(tcp->peers[from].socket, text, bytes, MSG_DONTWAIT) == (ssize_t)bytes;
-    return end_with(transport, from, whole ? text : NULL, err);
+    if (!whole) return end_without(transport, from, 0, err);
+    snprintf(tcp->cause, sizeof tcp->cause, "%s", text);
+    return error_set(err, "%s", tcp->cause);
 }
 
 /* Receives what is there of a message. */
@@ -152,7 +152,7 @@ static enum status receive_some(struct transport *transport, int from, struct er
         ssize_t count = recv(tcp->peers[from].socket, to, left, MSG_DONTWAIT);
         if (count < 0 && errno == EINTR) continue;
         if (count < 0 && errno == EAGAIN) return STATUS_OK;
-        if (count <= 0) return end_with(transport, from, NULL, err);
+        if (count <= 0) return end_without(transport, from, count < 0 ? errno : 0, err);
         flow_advance(flow, (size_t)count);
         if (flow->done != sizeof flow->frame) continue;
         if (flow->frame.kind == FRAME_FAREWELL) return read_farewell(transport, from, err);
@@ -178,9 +178,10 @@ static enum status send_some(struct transport *transport, int to, struct error *
             flow_advance(flow, (size_t)count);
             continue;
         }
+        int reason = errno;
         if (!tcp->in[to].busy) post_in(tcp, to, NULL, 0);
         enum status status = receive_some(transport, to, err);
-        return status == STATUS_OK ? end_with(transport, to, NULL, err) : status;
+        return status == STATUS_OK ? end_without(transport, to, reason, err) : status;
     }
     return STATUS_OK;
 }

@@ -135,21 +135,22 @@ static enum status let_all_in(struct meeting *meeting, struct error *err) {
 /* Sends the list, or why there is none. */
 static enum status reply_to_all(struct meeting *meeting, enum status status, struct error *err) {
     struct reply reply = {.magic = magic, .status = (int32_t)status};
-    struct error ignored;
     if (status != STATUS_OK) copy_text(reply.message, err->message, sizeof reply.message);
     for (int to = 1; to < meeting->size; to++) {
         int socket = meeting->peers[to].socket;
         double until = clock_seconds() + hello_seconds;
         if (socket < 0) continue;
-        enum status sent = socket_write(socket, &reply, sizeof reply, until, &ignored);
+        struct error cause;
+        enum status sent = socket_write(socket, &reply, sizeof reply, until, &cause);
         for (int r = 0; status == STATUS_OK && sent == STATUS_OK && r < meeting->size; r++) {
             struct entry entry = {.port = meeting->peers[r].listens.port};
             copy_text(entry.name, meeting->peers[r].name, sizeof entry.name);
             copy_text(entry.host, meeting->peers[r].listens.host, sizeof entry.host);
-            sent = socket_write(socket, &entry, sizeof entry, until, err);
+            sent = socket_write(socket, &entry, sizeof entry, until, &cause);
         }
         if (status == STATUS_OK && sent != STATUS_OK)
-            return error_set(err, "process %d on %s went away", to, meeting->peers[to].name);
+            return error_set(err, "process %d on %s went away: %s", to, meeting->peers[to].name,
+                             cause.message);
     }
     return status;
 }
@@ -165,15 +166,21 @@ static enum status meet_as_first(struct meeting *meeting, struct error *err) {
 
 /* ---- The others -------------------------------------------------------------------------------------- */
 
+/* From process 0, as all that it says before everybody is there. */
+static enum status hear(const struct meeting *meeting, void *data, size_t bytes, struct error *err) {
+    /* It sends as soon as all are there, and says so if they are not. */
+    double until = meeting->deadline + 2 * hello_seconds;
+    enum status status = socket_read(meeting->peers[0].socket, data, bytes, until, err);
+    if (status != STATUS_OK)
+        error_prefix(err, "process 0 at %s, port %d, does not let process %d in", meeting->at.host,
+                     meeting->at.port, meeting->rank);
+    return status;
+}
+
 /* The list, as process 0 sends it. */
 static enum status read_list(struct meeting *meeting, struct error *err) {
     struct reply reply;
-    struct tcp_peer *first = &meeting->peers[0];
-    /* It sends as soon as all are there, and says so if they are not. */
-    double until = meeting->deadline + 2 * hello_seconds;
-    if (socket_read(first->socket, &reply, sizeof reply, until, err) != STATUS_OK)
-        return error_set(err, "process 0 at %s, port %d, does not let process %d in", meeting->at.host,
-                         meeting->at.port, meeting->rank);
+    if (hear(meeting, &reply, sizeof reply, err) != STATUS_OK) return STATUS_FAILED;
     reply.message[sizeof reply.message - 1] = 0;
     if (reply.magic != magic)
         return error_set(err, "%s, port %d, is not process 0 of this run", meeting->at.host,
@@ -183,7 +190,7 @@ static enum status read_list(struct meeting *meeting, struct error *err) {
     for (int r = 0; r < meeting->size; r++) {
         struct entry entry;
         struct tcp_peer *peer = &meeting->peers[r];
-        if (socket_read(first->socket, &entry, sizeof entry, until, err) != STATUS_OK) return STATUS_FAILED;
+        if (hear(meeting, &entry, sizeof entry, err) != STATUS_OK) return STATUS_FAILED;
         copy_text(peer->name, entry.name, sizeof peer->name);
         copy_text(peer->listens.host, entry.host, sizeof peer->listens.host);
         peer->listens.port = entry.port;
@@ -195,15 +202,21 @@ static enum status connect_to(struct meeting *meeting, int rank, const char *hos
                               struct error *err) {
     struct hello hello = hello_of(meeting, own_port);
     int socket = socket_connect(host, port, meeting->deadline, err);
-    if (socket < 0) {
-        error_prefix(err, "process %d of %d, from process %d", rank, meeting->size, meeting->rank);
-        return STATUS_FAILED;
-    }
     meeting->peers[rank].socket = socket;
-    return socket_write(socket, &hello, sizeof hello, meeting->deadline, err);
+    if (socket >= 0 && socket_write(socket, &hello, sizeof hello, meeting->deadline, err) == STATUS_OK)
+        return STATUS_OK;
+    error_prefix(err, "process %d of %d, from process %d", rank, meeting->size, meeting->rank);
+    return STATUS_FAILED;
 }
 
-/* Connects to process 0, and listens at this end's address for the others. */
+/* Listens at the address that the connection to process 0 has here. */
+static enum status listen_here(struct meeting *meeting, struct socket_address *own, struct error *err) {
+    if (socket_own_address(meeting->peers[0].socket, own, err) != STATUS_OK) return STATUS_FAILED;
+    meeting->listener = socket_listen(own->host, 0, err);
+    return meeting->listener < 0 ? STATUS_FAILED : socket_own_address(meeting->listener, own, err);
+}
+
+/* Connects to process 0, and tells it where this one listens for the others. */
 static enum status introduce(struct meeting *meeting, struct error *err) {
     int socket = socket_connect(meeting->at.host, meeting->at.port, meeting->deadline, err);
     if (socket < 0) {
@@ -212,12 +225,13 @@ static enum status introduce(struct meeting *meeting, struct error *err) {
     }
     struct socket_address own;
     meeting->peers[0].socket = socket;
-    if (socket_own_address(socket, &own, err) != STATUS_OK) return STATUS_FAILED;
-    meeting->listener = socket_listen(own.host, 0, err);
-    if (meeting->listener < 0 || socket_own_address(meeting->listener, &own, err) != STATUS_OK)
-        return STATUS_FAILED;
-    struct hello hello = hello_of(meeting, own.port);
-    return socket_write(socket, &hello, sizeof hello, meeting->deadline, err);
+    enum status status = listen_here(meeting, &own, err);
+    if (status == STATUS_OK) {
+        struct hello hello = hello_of(meeting, own.port);
+        status = socket_write(socket, &hello, sizeof hello, meeting->deadline, err);
+    }
+    if (status != STATUS_OK) error_prefix(err, "process 0, from process %d", meeting->rank);
+    return status;
 }
 
 static enum status meet_as_other(struct meeting *meeting, struct error *err) {

@@ -13,6 +13,7 @@
 #include "data/visual.h"
 #include "tests/data/support.h"
 #include "tests/device.h"
+#include "tests/refuse.h"
 
 static const char *const kinds[] = {"cpu", "guard"};
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
@@ -118,6 +119,29 @@ static void frames_may_stay(void **state) {
     check_chain(&(struct frame_steps){.from = {84, 56}}, 3);
 }
 
+/* Each allocation fails in its turn, with all after it. */
+static void lack_of_memory_is_an_error(void **state) {
+    (void)state;
+    const struct patch_config config = patch_config_default();
+    for (int kind = RESIZE_PILLOW; kind <= RESIZE_FLOAT; kind++) {
+        const struct frame_steps steps = {.from = {101, 67},
+                                          .steps = {{.kind = (enum resize_kind)kind, .to = {61, 43}},
+                                                    {.kind = RESIZE_TORCH, .to = {56, 28}}},
+                                          .count = 2};
+        struct vision_frames *frames = NULL;
+        int allowed = 0;
+        for (; !frames; allowed++) {
+            struct error err = {0};
+            allocations_left = allowed;
+            frames = device_frames_new(&steps, 2, &config, &err);
+            allocations_left = -1;
+            if (!frames && !strstr(err.message, "out of memory for ")) fail_msg("'%s'", err.message);
+        }
+        assert_in_range(allowed, 10, 100);
+        vision_frames_free(frames);
+    }
+}
+
 /* ---- Files ------------------------------------------------------------------------------------------- */
 
 struct file_case {
@@ -176,6 +200,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chains_are_equal),
         cmocka_unit_test(frames_may_stay),
+        cmocka_unit_test(lack_of_memory_is_an_error),
         cmocka_unit_test(files_are_equal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

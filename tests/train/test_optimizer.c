@@ -10,6 +10,7 @@
 
 #include "tensor/ops.h"
 #include "tests/device.h"
+#include "tests/refuse.h"
 
 static struct error err;
 static const struct optimizer_sharing alone;
@@ -218,11 +219,37 @@ static void test_offload(void **state) {
     }
 }
 
+/* Each allocation fails in its turn, with all after it; the model is as it was. */
+static void test_lack_of_memory(void **state) {
+    (void)state;
+    const struct freeze freeze = {true, false, false};
+    for (int offloads = 0; offloads < 2; offloads++) {
+        struct fixture f;
+        struct device host;
+        int allowed = 0;
+        enum status status = STATUS_FAILED;
+        open_model(&f, "tests/golden/model/untied", DTYPE_BF16, &freeze);
+        assert_int_equal(device_open("cpu", &host, &err), STATUS_OK);
+        const struct optimizer_sharing sharing = {.host = offloads ? &host : NULL};
+        for (; status != STATUS_OK; allowed++) {
+            allocations_left = allowed;
+            status = optimizer_open(&f.optimizer, &f.model, &freeze, sharing, &err);
+            allocations_left = -1;
+            if (status != STATUS_OK && !strstr(err.message, "out of memory for "))
+                fail_msg("'%s'", err.message);
+        }
+        assert_in_range(allowed, 20, 10000);
+        assert_false(f.device.failed || host.failed);
+        close_all(&f);
+        device_close(&host);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_decays),      cmocka_unit_test(test_frozen_parts),
         cmocka_unit_test(test_nothing_to_train), cmocka_unit_test(test_norm_and_step),
-        cmocka_unit_test(test_offload),
+        cmocka_unit_test(test_offload),          cmocka_unit_test(test_lack_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

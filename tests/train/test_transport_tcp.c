@@ -1,19 +1,27 @@
 /* Processes that meet over TCP: children of this one, each of which ends with 0 when it saw what it was to
  * see. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/socket.h"
+#include "train/heartbeat.h"
 #include "train/transport.h"
 
 enum { PROCESSES_MOST = 5 };
@@ -67,6 +75,86 @@ static void all_do(child *run, int size) {
 
 static enum status meet(struct transport *transport, int rank, int size, struct error *err) {
     return transport_open(transport, &(struct launcher_place){.rank = rank, .size = size}, err);
+}
+
+/* ---- Calls that fail -------------------------------------------------------------------------------- */
+
+/* How many calls of this thread succeed before one fails; negative: all do. */
+static _Thread_local int calls_left = -1;
+
+static bool fails(void) {
+    if (calls_left < 0 || calls_left-- > 0) return false;
+    errno = EIO;
+    return true;
+}
+
+void *__real_memory_new(size_t count, size_t size, const char *what, struct error *err);
+void *__wrap_memory_new(size_t count, size_t size, const char *what, struct error *err);
+void *__wrap_memory_new(size_t count, size_t size, const char *what, struct error *err) {
+    if (!fails()) return __real_memory_new(count, size, what, err);
+    error_no_memory(err, "out of memory for %s", what);
+    return NULL;
+}
+
+int __real_socket(int domain, int type, int protocol);
+int __wrap_socket(int domain, int type, int protocol);
+int __wrap_socket(int domain, int type, int protocol) {
+    return fails() ? -1 : __real_socket(domain, type, protocol);
+}
+
+int __real_bind(int socket, const struct sockaddr *address, socklen_t length);
+int __wrap_bind(int socket, const struct sockaddr *address, socklen_t length);
+int __wrap_bind(int socket, const struct sockaddr *address, socklen_t length) {
+    return fails() ? -1 : __real_bind(socket, address, length);
+}
+
+int __real_listen(int socket, int most);
+int __wrap_listen(int socket, int most);
+int __wrap_listen(int socket, int most) {
+    return fails() ? -1 : __real_listen(socket, most);
+}
+
+int __real_getsockname(int socket, struct sockaddr *address, socklen_t *length);
+int __wrap_getsockname(int socket, struct sockaddr *address, socklen_t *length);
+int __wrap_getsockname(int socket, struct sockaddr *address, socklen_t *length) {
+    return fails() ? -1 : __real_getsockname(socket, address, length);
+}
+
+int __real_accept4(int socket, struct sockaddr *address, socklen_t *length, int flags);
+int __wrap_accept4(int socket, struct sockaddr *address, socklen_t *length, int flags);
+int __wrap_accept4(int socket, struct sockaddr *address, socklen_t *length, int flags) {
+    return fails() ? -1 : __real_accept4(socket, address, length, flags);
+}
+
+int __real_poll(struct pollfd *polled, nfds_t count, int timeout);
+int __wrap_poll(struct pollfd *polled, nfds_t count, int timeout);
+int __wrap_poll(struct pollfd *polled, nfds_t count, int timeout) {
+    return fails() ? -1 : __real_poll(polled, count, timeout);
+}
+
+ssize_t __real_send(int socket, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int socket, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int socket, const void *data, size_t size, int flags) {
+    return fails() ? -1 : __real_send(socket, data, size, flags);
+}
+
+ssize_t __real_recv(int socket, void *data, size_t size, int flags);
+ssize_t __wrap_recv(int socket, void *data, size_t size, int flags);
+ssize_t __wrap_recv(int socket, void *data, size_t size, int flags) {
+    return fails() ? -1 : __real_recv(socket, data, size, flags);
+}
+
+ssize_t __real_getrandom(void *bytes, size_t size, unsigned flags);
+ssize_t __wrap_getrandom(void *bytes, size_t size, unsigned flags);
+ssize_t __wrap_getrandom(void *bytes, size_t size, unsigned flags) {
+    return fails() ? -1 : __real_getrandom(bytes, size, flags);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *),
+                          void *argument) {
+    return fails() ? EAGAIN : __real_pthread_create(thread, how, run, argument);
 }
 
 /* ---- What they do ------------------------------------------------------------------------------------ */
@@ -234,6 +322,55 @@ static void test_strangers(void **state) {
     despite(other_run);
 }
 
+/* A whole life, with heartbeats. */
+static const char *live(struct transport *t, struct error *err, int rank, int size) {
+    char own = (char)rank, all[PROCESSES_MOST];
+    struct heartbeat *heartbeat;
+    if (meet(t, rank, size, err) != STATUS_OK) return "no meeting";
+    enum status status = heartbeat_start(&heartbeat, t, 30, err);
+    if (status == STATUS_OK) status = transport_gather(t, all, &own, 1, err);
+    heartbeat_stop(heartbeat);
+    transport_close(t);
+    return status == STATUS_OK ? NULL : "no exchange";
+}
+
+/* This process is one of two, of whose calls each fails in its turn: it lives on, or says why it does not. */
+static void fail_every_call(int rank) {
+    static const char *const causes[] = {"out of memory for ", "Input/output error",
+                                         "Resource temporarily unavailable", " did not come to "};
+    bool reached = true;
+    int calls = 0;
+    for (; reached; calls++) {
+        struct transport t = {0};
+        struct error err = {0};
+        pid_t other = start(live, 1 - rank, 2);
+        assert_true(other > 0);
+        calls_left = calls;
+        const char *wrong = live(&t, &err, rank, 2);
+        reached = calls_left < 0;
+        calls_left = -1;
+        if (!wrong) {
+            assert_int_equal(ended(other), 0);
+            continue;
+        }
+        kill(other, SIGKILL);
+        ended(other);
+        assert_true(reached);
+        bool known = false;
+        for (size_t i = 0; i < sizeof causes / sizeof *causes; i++)
+            known = known || strstr(err.message, causes[i]);
+        if (!known) fail_msg("call %d of process %d: no cause in '%s'", calls, rank, err.message);
+    }
+    assert_in_range(calls, 20, 1000);
+}
+
+static void test_failing_calls(void **state) {
+    (void)state;
+    setenv("VS2_MEETING_SECONDS", "2", 1);
+    fail_every_call(0);
+    fail_every_call(1);
+}
+
 static void test_no_place(void **state) {
     (void)state;
     struct transport t;
@@ -260,6 +397,7 @@ int main(void) {
         cmocka_unit_test_setup(test_missing, choose_port),
         cmocka_unit_test_setup(test_refusals, choose_port),
         cmocka_unit_test_setup(test_strangers, choose_port),
+        cmocka_unit_test_setup(test_failing_calls, choose_port),
         cmocka_unit_test_setup(test_no_place, choose_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
