@@ -67,7 +67,7 @@ struct drawing {
     int64_t count, samples;
     struct rollout_prompt *prompts; /* [count + shuffled_count] */
     int64_t shuffled_count;
-    float **shuffled; /* [count]: patches in another order; NULL: there is no such rollout */
+    struct shuffled_video *shuffled; /* [count]; without an order: there is no such rollout */
     struct rollout_completions drawn;
 
     struct text *texts; /* [drawn.count] */
@@ -77,7 +77,8 @@ struct drawing {
 };
 
 static void drawing_free(struct drawing *drawing) {
-    for (int64_t i = 0; drawing->shuffled && i < drawing->count; i++) free(drawing->shuffled[i]);
+    for (int64_t i = 0; drawing->shuffled && i < drawing->count; i++)
+        shuffled_video_free(&drawing->shuffled[i]);
     for (int64_t i = 0; drawing->texts && i < drawing->drawn.count; i++) text_free(&drawing->texts[i]);
     free(drawing->groups);
     free(drawing->prompts);
@@ -95,7 +96,7 @@ static enum status choose_groups(struct drawing *drawing, const struct grpo_list
     const char *what = "rollouts";
     if (!(drawing->groups = memory_new(room, sizeof(struct grpo_group *), what, err)) ||
         !(drawing->prompts = memory_new(2 * room, sizeof *drawing->prompts, what, err)) ||
-        !(drawing->shuffled = memory_new(room, sizeof(float *), what, err)))
+        !(drawing->shuffled = memory_new(room, sizeof *drawing->shuffled, what, err)))
         return STATUS_FAILED;
     for (int64_t i = 0; i < list->count; i++) {
         const struct grpo_prompt *prompt = list->groups[i]->prompt;
@@ -124,12 +125,14 @@ static enum status shuffle(const struct grpo *grpo, uint64_t step, struct drawin
                                        .position = step};
         uint32_t words[4];
         random_words(key, words);
-        drawing->shuffled[i] = grpo_prompt_shuffle_frames(prompt, &grpo->prompts.visual.processor,
-                                                          (uint64_t)words[0] << 32 | words[1], err);
-        if (!drawing->shuffled[i]) return STATUS_FAILED;
+        struct shuffled_video *video = &drawing->shuffled[i];
+        enum status status = grpo_prompt_shuffle_frames(prompt, &grpo->prompts.visual.processor,
+                                                        (uint64_t)words[0] << 32 | words[1], video, err);
+        if (status != STATUS_OK) return status;
         struct rollout_prompt *other = &drawing->prompts[drawing->count + drawing->shuffled_count++];
         *other = drawing->prompts[i];
-        other->visuals.patches = (const float *const *)&drawing->shuffled[i];
+        other->visuals.patches = (const float *const *)&video->patches;
+        other->visuals.frames = (const struct vision_frames *const *)&video->frames;
         other->visuals.keys = NULL;
         other->visuals.features = NULL;
         other->samples = drawing->samples / 2;
@@ -174,7 +177,7 @@ static enum status list_reward_groups(struct drawing *drawing, struct error *err
     if (!drawing->reward_groups) return STATUS_FAILED;
     const struct reward_completion *next = drawing->completions + drawing->count * drawing->samples;
     for (int64_t i = 0; i < drawing->count; i++) {
-        int64_t shuffled = drawing->shuffled[i] ? drawing->samples / 2 : 0;
+        int64_t shuffled = drawing->shuffled[i].order ? drawing->samples / 2 : 0;
         drawing->reward_groups[i] = (struct reward_group){
             .row = &drawing->groups[i]->prompt->row,
             .completions = drawing->completions + i * drawing->samples,

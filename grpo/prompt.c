@@ -63,16 +63,15 @@ enum status grpo_prompt_measure(const struct prompt_settings *settings, const st
  * header miscounts its frames is taken as it decodes, and its features are not kept. */
 static enum status make_visual(const struct prompt_settings *settings, const char *path,
                                struct grpo_prompt *prompt, struct error *err) {
-    struct visual_options options = settings->visual;
-    if (settings->decode) options.frames = false; /* frames are shuffled as patches */
-    const struct visual_source source = {settings->model, settings->cache, &options};
+    const struct visual_options *options = &settings->visual;
+    const struct visual_source source = {settings->model, settings->cache, options};
     bool image = prompt->row.medium == MEDIUM_IMAGE, mismatch = false;
-    enum status status = sample_measure_visual(NULL, path, image, &options, &prompt->visual, err);
+    enum status status = sample_measure_visual(NULL, path, image, options, &prompt->visual, err);
     if (status == STATUS_OK)
         status = visual_make_ready(&source, path, image, &prompt->visual, &prompt->ready, &mismatch, err);
-    if (status == STATUS_OK && settings->decode && !prompt->visual.patches) {
+    if (status == STATUS_OK && settings->decode && !prompt->visual.patches && !prompt->visual.frames) {
         visual_free(&prompt->visual);
-        status = sample_decode(NULL, path, image, &options, &prompt->visual, err);
+        status = sample_decode(NULL, path, image, options, &prompt->visual, err);
     }
     if (mismatch) ready_visual_free(&prompt->ready);
     return status;
@@ -151,17 +150,35 @@ static void copy_frame(const struct visual *visual, const struct patch_config *c
         }
 }
 
-float *grpo_prompt_shuffle_frames(const struct grpo_prompt *prompt, const struct patch_config *config,
-                                  uint64_t seed, struct error *err) {
+static enum status shuffle_patches(const struct visual *visual, const struct patch_config *config,
+                                   struct shuffled_video *shuffled, struct error *err) {
+    size_t cells = (size_t)(visual->rows * visual->columns);
+    shuffled->patches = memory_new(cells, sizeof *shuffled->patches, "shuffled frames", err);
+    if (!shuffled->patches) return STATUS_FAILED;
+    for (int64_t f = 0; f < visual->grid[0] * config->temporal; f++)
+        copy_frame(visual, config, shuffled->order[f], f, shuffled->patches);
+    return STATUS_OK;
+}
+
+enum status grpo_prompt_shuffle_frames(const struct grpo_prompt *prompt, const struct patch_config *config,
+                                       uint64_t seed, struct shuffled_video *shuffled, struct error *err) {
     const struct visual *visual = &prompt->visual;
-    int64_t frames = visual->grid[0] * config->temporal;
-    int64_t *order = memory_new((size_t)frames, sizeof *order, "shuffled frames", err);
-    float *patches =
-        memory_new((size_t)(visual->rows * visual->columns), sizeof *patches, "shuffled frames", err);
-    bool done = order && patches && order_shuffle(seed, ORDER_CHOICE, 0, frames, order, err) == STATUS_OK;
-    for (int64_t f = 0; done && f < frames; f++) copy_frame(visual, config, order[f], f, patches);
-    free(order);
-    if (done) return patches;
-    free(patches);
-    return NULL;
+    int64_t count = visual->grid[0] * config->temporal;
+    *shuffled = (struct shuffled_video){0};
+    shuffled->order = memory_new((size_t)count, sizeof *shuffled->order, "shuffled frames", err);
+    if (!shuffled->order || order_shuffle(seed, ORDER_CHOICE, 0, count, shuffled->order, err) != STATUS_OK)
+        return STATUS_FAILED;
+    if (!visual->frames) return shuffle_patches(visual, config, shuffled, err);
+    shuffled->frames = memory_new(1, sizeof *shuffled->frames, "shuffled frames", err);
+    if (!shuffled->frames) return STATUS_FAILED;
+    *shuffled->frames = *visual->frames;
+    shuffled->frames->order = shuffled->order;
+    return STATUS_OK;
+}
+
+void shuffled_video_free(struct shuffled_video *shuffled) {
+    free(shuffled->patches);
+    free(shuffled->frames);
+    free(shuffled->order);
+    *shuffled = (struct shuffled_video){0};
 }

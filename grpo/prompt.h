@@ -23,7 +23,7 @@ struct prompt_settings {
     /* For grpo_prompt_new. */
     const struct model *model;
     struct vision_cache *cache; /* or NULL */
-    bool decode; /* patches are wanted although the cache has the features: they are to be shuffled */
+    bool decode; /* frames are wanted although the cache has the features: they are to be shuffled */
 };
 
 struct grpo_prompt {
@@ -56,10 +56,18 @@ size_t grpo_prompt_bytes(const struct grpo_prompt *prompt);
 /* The video or image, pointing into the prompt; `training`: with the time positions of training passes. */
 struct pass_visuals grpo_prompt_visuals(const struct grpo_prompt *prompt, bool training);
 
-/* Copies the patches of the prompt's video with its frames in a random order, a function of the seed alone;
- * free() them. NULL with err set when memory is short. The prompt must have patches (prompt_settings.decode).
- */
-float *grpo_prompt_shuffle_frames(const struct grpo_prompt *prompt, const struct patch_config *config,
-                                  uint64_t seed, struct error *err);
+/* A video with its frames in another order, in the form that the prompt has it in. */
+struct shuffled_video {
+    float *patches;               /* its own; NULL: the device cuts the frames */
+    struct vision_frames *frames; /* the prompt's, which must outlive them, in `order` */
+    int64_t *order;
+};
+
+/* Puts the frames of the prompt's video in a random order, a function of the seed alone. The prompt must have
+ * patches or frames (prompt_settings.decode). shuffled_video_free frees it, also after a failure, which is
+ * one of memory. */
+enum status grpo_prompt_shuffle_frames(const struct grpo_prompt *prompt, const struct patch_config *config,
+                                       uint64_t seed, struct shuffled_video *shuffled, struct error *err);
+void shuffled_video_free(struct shuffled_video *shuffled);
 
 #endif

@@ -52,6 +52,12 @@ static struct tensor resize(struct arena *arena, const struct resize_pass *passe
     return frame;
 }
 
+/* The frame of a place in the temporal groups; the last one fills up the last group. */
+static int64_t frame_at(const struct vision_frames *frames, int64_t place) {
+    int64_t frame = frames->order ? frames->order[place] : place;
+    return frame < frames->count ? frame : frames->count - 1;
+}
+
 /* Frame by frame, so that one at a time takes device memory beside the patches. */
 static void cut_frames(struct arena *arena, struct tensor to, const struct vision_frames *frames) {
     const struct patch_shape shape = frames->shape;
@@ -60,14 +66,15 @@ static void cut_frames(struct arena *arena, struct tensor to, const struct visio
     struct tensor values = arena_upload(arena, DTYPE_F32, FRAME_CHANNELS, 256, frames->values);
     for (int64_t i = 0; i < frames->pass_count; i++) passes[i] = upload_pass(arena, &frames->passes[i]);
     int64_t groups = (frames->count + shape.temporal - 1) / shape.temporal, rows = to.rows / groups;
-    for (int64_t f = 0; f < frames->count; f++) {
+    for (int64_t place = 0, f; place < groups * shape.temporal;) {
         struct arena_mark before = arena_mark(arena);
+        f = frame_at(frames, place);
         struct tensor frame = arena_upload(arena, DTYPE_U8, frames->height, frames->width * FRAME_CHANNELS,
                                            frames->pixels + (size_t)f * frame_bytes(frames));
         frame = resize(arena, passes, frames->pass_count, frame);
-        struct tensor group = tensor_rows(to, f / shape.temporal * rows, rows);
-        int64_t place = f % shape.temporal, last = f + 1 < frames->count ? place : shape.temporal - 1;
-        for (; place <= last; place++) cut_patches(arena->device, group, frame, values, shape, place);
+        for (; place < groups * shape.temporal && frame_at(frames, place) == f; place++)
+            cut_patches(arena->device, tensor_rows(to, place / shape.temporal * rows, rows), frame, values,
+                        shape, place % shape.temporal);
         arena_release(arena, before);
     }
     arena_release(arena, mark);

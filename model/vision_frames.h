@@ -21,6 +21,10 @@ struct frame_pass {
 struct vision_frames {
     int64_t count, height, width;
     uint8_t *pixels; /* [count, height, width * FRAME_CHANNELS] */
+    /* [count, rounded up to whole temporal groups]: which frame each place has, the last one also where it is
+     * one more than there are; NULL: they stay as they are. Not owned: copies of the struct that differ in it
+     * alone share the rest. */
+    const int64_t *order;
     struct frame_pass passes[VISION_FRAME_PASSES];
     int64_t pass_count;
     struct patch_shape shape;

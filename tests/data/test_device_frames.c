@@ -63,7 +63,8 @@ static struct picture random_picture(struct size size, uint64_t seed) {
     return picture;
 }
 
-static void check_chain(const struct frame_steps *steps, int64_t count) {
+/* `order` as vision_frames has it, or NULL. */
+static void check_chain(const struct frame_steps *steps, int64_t count, const int64_t *order) {
     const struct patch_config config = patch_config_default();
     struct size to = frame_steps_result(steps);
     int64_t group = to.width * to.height / (config.patch * config.patch), columns = patch_columns(&config);
@@ -76,17 +77,17 @@ static void check_chain(const struct frame_steps *steps, int64_t count) {
     struct frame_resizer *resizer = frame_resizer_new(steps, &err);
     struct vision_frames *frames = device_frames_new(steps, count, &config, &err);
     assert_true(resizer && frames);
-    for (int64_t f = 0; f < count; f++) {
+    frames->order = order;
+    for (int64_t place = 0; place < groups * config.temporal; place++) {
+        int64_t wanted = order ? order[place] : place, f = wanted < count ? wanted : count - 1;
         struct picture picture = random_picture(steps->from, (uint64_t)f);
         const struct picture *resized;
         device_frames_set(frames, f, &picture);
         ok(frame_resize(resizer, &picture, &resized, &err), &err);
-        patches_write(&config, &table, resized->size, resized->pixels, resized->stride, f % config.temporal,
-                      patches + f / config.temporal * group * columns);
+        patches_write(&config, &table, resized->size, resized->pixels, resized->stride,
+                      place % config.temporal, patches + place / config.temporal * group * columns);
         picture_free(&picture);
     }
-    for (int64_t place = count % config.temporal; place > 0 && place < config.temporal; place++)
-        patches_repeat(&config, place, patches + (groups - 1) * group * columns, group);
     check_frames(frames, patches, groups * group, columns);
     vision_frames_free(frames);
     frame_resizer_free(resizer);
@@ -109,14 +110,26 @@ static void chains_are_equal(void **state) {
             for (int i = 1; i < 3 && shapes[s][i].width > 0; i++)
                 steps.steps[steps.count++] = (struct frame_step){
                     .kind = i == 1 ? kinds_of[k] : RESIZE_TORCH, .to = shapes[s][i], .own_colours = i == 1};
-            check_chain(&steps, 1 + (int64_t)s % 5);
+            check_chain(&steps, 1 + (int64_t)s % 5, NULL);
         }
 }
 
 /* Sides that are already right have no step at all. */
 static void frames_may_stay(void **state) {
     (void)state;
-    check_chain(&(struct frame_steps){.from = {84, 56}}, 3);
+    check_chain(&(struct frame_steps){.from = {84, 56}}, 3, NULL);
+}
+
+/* With the frame that fills the last group in the midst of the others. */
+static void frames_in_another_order(void **state) {
+    (void)state;
+    static const int64_t orders[][4] = {{2, 3, 0, 1}, {3, 1, 2, 0}, {1, 0, 3, 2}};
+    for (int i = 0; i < 3; i++)
+        for (int64_t count = 3; count <= 4; count++)
+            check_chain(&(struct frame_steps){.from = {31, 17},
+                                              .steps = {{.kind = RESIZE_TORCH, .to = {56, 28}}},
+                                              .count = 1},
+                        count, orders[i]);
 }
 
 /* Each allocation fails in its turn, with all after it. */
@@ -201,6 +214,7 @@ int main(void) {
         cmocka_unit_test(chains_are_equal),
         cmocka_unit_test(frames_may_stay),
         cmocka_unit_test(lack_of_memory_is_an_error),
+        cmocka_unit_test(frames_in_another_order),
         cmocka_unit_test(files_are_equal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

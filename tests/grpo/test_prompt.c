@@ -12,6 +12,7 @@
 
 #include "grpo/problems.h"
 #include "grpo/prompt_stream.h"
+#include "tests/device.h"
 
 static struct error err;
 static struct grpo_rows *rows;
@@ -117,6 +118,39 @@ static int64_t find_frame(const struct grpo_prompt *prompt, const struct patch_c
     return -1;
 }
 
+static struct shuffled_video shuffle(const struct grpo_prompt *prompt, const struct patch_config *config,
+                                     uint64_t seed) {
+    struct shuffled_video shuffled;
+    if (grpo_prompt_shuffle_frames(prompt, config, seed, &shuffled, &err)) fail_msg("%s", err.message);
+    return shuffled;
+}
+
+/* A device that is given frames makes the same patches of them, in the same order. */
+static void check_cut_in_order(const struct prompt_settings *settings,
+                               const struct shuffled_video *expected) {
+    struct prompt_settings with_frames = *settings;
+    struct device device;
+    struct arena arena;
+    with_frames.visual.frames = with_frames.decode = true;
+    struct grpo_prompt *prompt = make(&with_frames, 0);
+    struct shuffled_video shuffled = shuffle(prompt, &settings->visual.processor, 1);
+    assert_true(!shuffled.patches && shuffled.frames->pixels == prompt->visual.frames->pixels);
+    test_device_open("cpu", &device);
+    arena_init(&arena, &device, 0);
+    struct tensor to = arena_tensor(&arena, DTYPE_F32, prompt->visual.rows, prompt->visual.columns);
+    vision_write_patches(&arena, to, NULL, shuffled.frames);
+    size_t bytes = (size_t)(to.rows * to.cols) * sizeof(float);
+    float *patches = malloc(bytes);
+    assert_non_null(patches);
+    assert_int_equal(device_read(&device, patches, to, &err), STATUS_OK);
+    assert_memory_equal(patches, expected->patches, bytes);
+    free(patches);
+    arena_free(&arena);
+    device_close(&device);
+    shuffled_video_free(&shuffled);
+    grpo_prompt_free(prompt);
+}
+
 static void test_shuffled_frames(void **state) {
     (void)state;
     const struct prompt_settings settings = settings_default();
@@ -124,23 +158,23 @@ static void test_shuffled_frames(void **state) {
     struct grpo_prompt *prompt = make(&settings, 0);
     int64_t frames = prompt->visual.grid[0] * config->temporal, seen = 0, moved = 0;
     size_t bytes = (size_t)(prompt->visual.rows * prompt->visual.columns) * sizeof(float);
-    float *one = grpo_prompt_shuffle_frames(prompt, config, 1, &err),
-          *again = grpo_prompt_shuffle_frames(prompt, config, 1, &err),
-          *other = grpo_prompt_shuffle_frames(prompt, config, 2, &err);
+    struct shuffled_video one = shuffle(prompt, config, 1), again = shuffle(prompt, config, 1),
+                          other = shuffle(prompt, config, 2);
     assert_true(frames >= 4 && frames < 63);
-    assert_memory_equal(one, again, bytes);
-    assert_memory_not_equal(one, other, bytes);
+    assert_memory_equal(one.patches, again.patches, bytes);
+    assert_memory_not_equal(one.patches, other.patches, bytes);
     for (int64_t f = 0; f < frames; f++) {
-        int64_t from = find_frame(prompt, config, one, f);
+        int64_t from = find_frame(prompt, config, one.patches, f);
         assert_true(from >= 0);
         seen |= (int64_t)1 << from;
         moved += from != f;
     }
     assert_int_equal(seen, ((int64_t)1 << frames) - 1); /* no two frames of this video are alike */
     assert_true(moved > 1);
-    free(one);
-    free(again);
-    free(other);
+    check_cut_in_order(&settings, &one);
+    shuffled_video_free(&one);
+    shuffled_video_free(&again);
+    shuffled_video_free(&other);
     grpo_prompt_free(prompt);
 }
 
