@@ -22,6 +22,10 @@ struct backend {
     void (*unimport)(struct device *device, void *memory);
     void (*write)(struct device *device, void *to, const void *from, size_t bytes);
     void (*read)(struct device *device, void *to, const void *from, size_t bytes); /* waits */
+    /* Copies beside the operations (tensor/ahead.h), which have read the host memory on return; and a point
+     * at which both wait for each other. NULL: there are none. */
+    void (*write_ahead)(struct device *device, void *to, const void *from, size_t bytes);
+    void (*turn_ahead)(struct device *device);
     void (*synchronize)(struct device *device);              /* waits; failures through device_fail */
     void (*group_begin)(struct device *device, int64_t key); /* NULL, and group_end too: no groups */
     void (*group_end)(struct device *device);                /* also of a failed device */

@@ -39,6 +39,8 @@ static void cuda_close(struct device *device) {
     cuda_products_close(state->products);
     attention_tables_free(state->tables);
     cuda_staging_close(&state->staging);
+    cuda_staging_close(&state->copy_staging);
+    cuda_side_close(&state->copies);
     cudaFree(state->workspace);
     cudaFree(state->fault);
     if (state->stream) cudaStreamDestroy(state->stream);
@@ -69,6 +71,8 @@ static enum status cuda_open(struct device *device, struct error *err) {
     device->state = state;
     enum status status = stream_open(state, err);
     if (status == STATUS_OK) status = cuda_staging_open(&state->staging, err);
+    if (status == STATUS_OK) status = cuda_side_open(&state->copies, err);
+    if (status == STATUS_OK) status = cuda_staging_open(&state->copy_staging, err);
     if (status == STATUS_OK) status = cuda_graph_open(&state->graph, err);
     if (status == STATUS_OK) status = cuda_products_open(&state->products, err);
     if (status == STATUS_OK) status = attention_tables_new(&state->tables, err);
@@ -174,6 +178,8 @@ const struct backend DEVICE_BACKEND = {
     .unimport = cuda_release,
     .write = cuda_write,
     .read = cuda_read,
+    .write_ahead = cuda_write_ahead,
+    .turn_ahead = cuda_turn_ahead,
     .synchronize = cuda_synchronize,
     .group_begin = cuda_group_begin,
     .group_end = cuda_group_end,

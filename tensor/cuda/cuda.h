@@ -2,8 +2,9 @@
  * them are .cu, in C style; both see this header.
  *
  * Operations and copies of a device are queued on one stream: memory that an arena hands out again is written
- * only after the operations that still read it. Collectives have a stream of their own (side_stream.c). The
- * same sources compile for the test device "emulated" against tests/emulator. */
+ * only after the operations that still read it. Collectives have a stream of their own (side_stream.c), and
+ * so have copies of what later operations read (tensor/ahead.h). The same sources compile for the test device
+ * "emulated" against tests/emulator. */
 #ifndef VS2_TENSOR_CUDA_CUDA_H
 #define VS2_TENSOR_CUDA_CUDA_H
 
@@ -77,6 +78,8 @@ struct cuda_cudnn;    /* cudnn.h */
 struct cuda_state {
     cudaStream_t stream; /* that work is queued on */
     struct cuda_staging staging;
+    struct cuda_side_stream copies; /* to the GPU, beside the operations */
+    struct cuda_staging copy_staging;
     struct cuda_graph graph;
     struct cuda_fault *fault; /* on the device */
     void *workspace;          /* of one operation; grows, is kept */
@@ -103,6 +106,8 @@ enum status cuda_staging_open(struct cuda_staging *staging, struct error *err);
 void cuda_staging_close(struct cuda_staging *staging);
 void cuda_write(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_read(struct device *device, void *to, const void *from, size_t bytes);
+void cuda_write_ahead(struct device *device, void *to, const void *from, size_t bytes);
+void cuda_turn_ahead(struct device *device);
 
 /* side_stream.c. Between begin and end work is queued on the side's stream, behind the operations that were
  * queued before; nothing may be read or written meanwhile, and nothing allocated. `mark` is put behind it,

@@ -19,11 +19,10 @@ void cuda_staging_close(struct cuda_staging *staging) {
 }
 
 /* Room for `bytes`, at most a section: in the current one, or in the next when its copies are done. */
-static char *staging_room(struct device *device, size_t bytes) {
-    struct cuda_staging *staging = &cuda_state(device)->staging;
+static char *staging_room(struct device *device, struct cuda_staging *staging, cudaStream_t stream,
+                          size_t bytes) {
     if (staging->used + bytes > STAGING_BYTES) {
-        if (!cuda_check(device,
-                        cudaEventRecord(staging->copied[staging->section], cuda_state(device)->stream),
+        if (!cuda_check(device, cudaEventRecord(staging->copied[staging->section], stream),
                         "writing to the GPU"))
             return NULL;
         staging->section = (staging->section + 1) % STAGING_SECTIONS;
@@ -35,6 +34,19 @@ static char *staging_room(struct device *device, size_t bytes) {
     char *room = staging->memory + (size_t)staging->section * STAGING_BYTES + staging->used;
     staging->used += (bytes + 63) / 64 * 64;
     return room;
+}
+
+/* By pieces, on the stream that the staging serves. */
+static void copy_staged(struct device *device, struct cuda_staging *staging, cudaStream_t stream, void *to,
+                        const void *from, size_t bytes) {
+    for (size_t done = 0, piece; done < bytes; done += piece) {
+        piece = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
+        char *room = staging_room(device, staging, stream, piece);
+        if (!room) return;
+        memcpy(room, (const char *)from + done, piece);
+        cudaError_t error = cudaMemcpyAsync((char *)to + done, room, piece, cudaMemcpyHostToDevice, stream);
+        if (!cuda_check(device, error, "writing to the GPU")) return;
+    }
 }
 
 /* A copy that is part of a graph; false: it cannot be. */
@@ -50,15 +62,21 @@ static bool captured_write(struct device *device, void *to, const void *from, si
 void cuda_write(struct device *device, void *to, const void *from, size_t bytes) {
     if (captured_write(device, to, from, bytes)) return;
     cuda_group_end(device);
-    for (size_t done = 0, piece; done < bytes; done += piece) {
-        piece = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
-        char *room = staging_room(device, piece);
-        if (!room) return;
-        memcpy(room, (const char *)from + done, piece);
-        cudaError_t error = cudaMemcpyAsync((char *)to + done, room, piece, cudaMemcpyHostToDevice,
-                                            cuda_state(device)->stream);
-        if (!cuda_check(device, error, "writing to the GPU")) return;
-    }
+    copy_staged(device, &cuda_state(device)->staging, cuda_state(device)->stream, to, from, bytes);
+}
+
+void cuda_write_ahead(struct device *device, void *to, const void *from, size_t bytes) {
+    struct cuda_state *state = cuda_state(device);
+    cuda_group_end(device);
+    copy_staged(device, &state->copy_staging, state->copies.stream, to, from, bytes);
+}
+
+/* The mark lies behind the copies so far, and the copies to come behind the operations so far. */
+void cuda_turn_ahead(struct device *device) {
+    struct cuda_side_stream *copies = &cuda_state(device)->copies;
+    cuda_side_begin(device, copies);
+    cuda_side_end(device, copies, 0);
+    cuda_side_wait(device, copies, 0);
 }
 
 void cuda_read(struct device *device, void *to, const void *from, size_t bytes) {
