@@ -13,7 +13,7 @@
 #include "train/sft.h"
 
 struct settings {
-    const char *config, *merge, *out;
+    const char *config, *gpu, *merge, *out;
     bool dry_run, help_keys;
 };
 
@@ -27,6 +27,11 @@ static const struct option_spec options[] = {
      .help = "read the data, print steps, parameters and memory of the run, and stop",
      .kind = OPTION_FLAG,
      .offset = offsetof(struct settings, dry_run)},
+    {.name = "gpu",
+     .argument = "NAME",
+     .help = "with --dry-run: the memory of a GPU that is not here: h100, h200, a100, b200 or 4090",
+     .kind = OPTION_STRING,
+     .offset = offsetof(struct settings, gpu)},
     {.name = "merge",
      .argument = "CHECKPOINT",
      .help = "write a checkpoint's weights in f32, of all processes, as a model folder (--out)",
@@ -52,6 +57,7 @@ static const struct program program = {
         "SIGINT and SIGTERM end the run after the step, with a checkpoint.",
     .examples = "  vs2-train --config configs/sft.yaml dataset=data_27k_train_sft\n"
                 "  vs2-train --config configs/sft.yaml dataset=data_27k_train_sft --dry-run\n"
+                "  vs2-train --config configs/sft.yaml dataset=data_27k_train_sft --dry-run --gpu h100\n"
                 "  vs2-train --config configs/grpo.yaml model_name_or_path=sft dataset=problems.json\n"
                 "  vs2-train configs/sft.yaml dataset=mine media_dir=/data/videos learning_rate=1e-5\n"
                 "  vs2-train --config configs/sft.yaml dataset=mine resume_from_checkpoint=true\n"
@@ -72,7 +78,7 @@ static enum status list_keys(struct error *err) {
 static enum status merge(const struct settings *settings, int words, struct error *err) {
     size_t trained;
     if (!settings->merge) return error_usage(err, "--out is for --merge; a run writes to output_dir=DIR");
-    if (settings->config || settings->dry_run || words > 0)
+    if (settings->config || settings->dry_run || settings->gpu || words > 0)
         return error_usage(err, "--merge trains nothing: it takes --out alone");
     if (!settings->out) return error_usage(err, "--merge needs --out DIR: where to write the model");
     enum status status = checkpoint_merge(settings->merge, settings->out, &trained, err);
@@ -143,10 +149,16 @@ static enum status arguments_make(int argc, char **argv, struct arguments *argum
 /* ---- Running ----------------------------------------------------------------------------------------- */
 
 /* The run that the configuration describes. */
-static enum status run(const struct train_config *config, bool dry_run, struct error *err) {
-    if (dry_run && communicator_rank(config->processes) > 0) return STATUS_OK; /* one says it */
-    if (config->stage == TRAIN_STAGE_GRPO) return dry_run ? grpo_plan(config, err) : grpo_run(config, err);
-    return dry_run ? train_sft_plan(config, err) : train_sft_run(config, err);
+static enum status run(const struct train_config *config, struct error *err) {
+    return config->stage == TRAIN_STAGE_GRPO ? grpo_run(config, err) : train_sft_run(config, err);
+}
+
+/* And what it would take; one process says it. */
+static enum status plan(const struct train_config *config, const char *gpu_name, struct error *err) {
+    const struct gpu *gpu = NULL;
+    if (gpu_name && gpu_find(gpu_name, &gpu, err) != STATUS_OK) return STATUS_USAGE;
+    if (communicator_rank(config->processes) > 0) return STATUS_OK;
+    return config->stage == TRAIN_STAGE_GRPO ? grpo_plan(config, gpu, err) : train_sft_plan(config, gpu, err);
 }
 
 /* The operand that is a file's name, taken out of the words; NULL: there is none. */
@@ -163,6 +175,7 @@ static const char *take_path(char **words, int *count) {
 static enum status train(const struct settings *settings, char **words, int count,
                          struct communicator *processes, struct error *err) {
     const char *path = settings->config ? settings->config : take_path(words, &count);
+    if (settings->gpu && !settings->dry_run) return error_usage(err, "--gpu is for --dry-run");
     if (!path && !count) return error_usage(err, "a configuration is missing: --config FILE (see --help)");
     struct train_config config;
     enum status status = train_config_read(path, (const char *const *)words, (size_t)count, &config, err);
@@ -170,7 +183,7 @@ static enum status train(const struct settings *settings, char **words, int coun
     config.processes = processes;
     communicator_patience(processes, config.process_patience);
     if (communicator_rank(processes) == 0) fputs(config.notes, stderr);
-    status = run(&config, settings->dry_run, err);
+    status = settings->dry_run ? plan(&config, settings->gpu, err) : run(&config, err);
     train_config_free(&config);
     return status;
 }

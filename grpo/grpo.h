@@ -11,13 +11,15 @@
 #define VS2_GRPO_GRPO_H
 
 #include "train/config.h"
+#include "train/gpu.h"
 
 /* Runs to the end, or, after SIGINT or SIGTERM, to the end of the step, and saves. Log and progress go to
  * stderr, the summary to stdout. */
 enum status grpo_run(const struct train_config *config, struct error *err);
 
 /* Prints the plan of the run to stdout (--dry-run): what is trained, how long it is, how many bytes it takes
- * and whether this machine has them. Reads the problems and measures every prompt, but decodes no video. */
-enum status grpo_plan(const struct train_config *config, struct error *err);
+ * and whether this machine has them, or that GPU, unless it is NULL. Reads the problems and measures every
+ * prompt, but decodes no video. */
+enum status grpo_plan(const struct train_config *config, const struct gpu *gpu, struct error *err);
 
 #endif

@@ -105,12 +105,12 @@ static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, 
     return STATUS_OK;
 }
 
-enum status grpo_plan(const struct train_config *config, struct error *err) {
+enum status grpo_plan(const struct train_config *config, const struct gpu *gpu, struct error *err) {
     struct grpo grpo = {0};
     const struct run_stage stage = grpo_stage(&grpo);
     struct run_plan plan;
     enum status status = run_open_data(&grpo.run, config, &stage, err);
-    if (status == STATUS_OK) status = run_plan_start(&plan, &grpo.run, err);
+    if (status == STATUS_OK) status = run_plan_start(&plan, &grpo.run, gpu, err);
     if (status == STATUS_OK) {
         print_data(&grpo);
         print_steps(&grpo);

@@ -22,6 +22,7 @@ struct checkpoint {
     bool *in_use;   /* whether tensors of the model lie in the file */
     void **memory;  /* device memory of vectors, copies and conversions */
     size_t memory_count, memory_capacity;
+    void *vectors; /* of these, the one that all vectors share */
 };
 
 /* What model_open works with. */
@@ -269,7 +270,7 @@ static enum status make_vectors(struct loader *loader, struct error *err) {
     size_t bytes = 0;
     for (size_t i = 0; i < loader->count; i++)
         if (is_vector(&loader->parameters[i])) bytes += vector_room(loader, &loader->parameters[i]);
-    loader->vectors = own_memory(loader, bytes, "norms and biases", err);
+    loader->checkpoint->vectors = loader->vectors = own_memory(loader, bytes, "norms and biases", err);
     return loader->vectors ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -371,6 +372,16 @@ enum status model_open_exact(const char *name, struct device *device, enum dtype
 enum status model_open(const char *name, struct device *device, enum dtype compute, struct model *model,
                        struct error *err) {
     return model_open_exact(name, device, compute, NULL, NULL, model, err);
+}
+
+void model_release(struct model *model, struct tensor tensor) {
+    struct checkpoint *checkpoint = model->checkpoint;
+    for (size_t i = 0; i < checkpoint->memory_count; i++) {
+        if (checkpoint->memory[i] != tensor.data || tensor.data == checkpoint->vectors) continue;
+        device_release(model->device, tensor.data);
+        checkpoint->memory[i] = checkpoint->memory[--checkpoint->memory_count];
+        return;
+    }
 }
 
 void model_drop_pages(const struct model *model) {

@@ -77,6 +77,10 @@ enum status model_open(const char *name, struct device *device, enum dtype compu
                        struct error *err);
 void model_close(struct model *model);
 
+/* Gives back the memory of a tensor to which nothing of the model refers any more; nothing where it lies in a
+ * file or beside others. */
+void model_release(struct model *model, struct tensor tensor);
+
 /* Lets go of the checkpoint's pages in memory, after what was needed of them has been copied. Tensors that
  * still lie in the files come back as they are looked at. */
 void model_drop_pages(const struct model *model);

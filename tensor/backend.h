@@ -18,8 +18,8 @@ struct backend {
     void (*measure)(struct device *device, struct device_peak *peak);
     void *(*allocate)(struct device *device, size_t bytes); /* zeroed, aligned to 64; NULL: none left */
     void (*release)(struct device *device, void *memory);
-    void *(*import)(struct device *device, const void *host, size_t bytes); /* NULL: cannot */
-    void (*unimport)(struct device *device, void *memory);
+    void *(*import)(struct device *device, const void *host, size_t bytes); /* returns NULL: cannot */
+    void (*unimport)(struct device *device, void *memory); /* NULL, and import too: it never can */
     void (*write)(struct device *device, void *to, const void *from, size_t bytes);
     void (*read)(struct device *device, void *to, const void *from, size_t bytes); /* waits */
     /* Copies beside the operations (tensor/ahead.h), which have read the host memory on return; and a point

@@ -144,6 +144,10 @@ void device_release(struct device *device, void *memory) {
 
 void *device_import(struct device *device, const void *host, size_t bytes, const char *what,
                     struct error *err) {
+    if (!device->backend->import) {
+        error_set(err, "%s: device %s reads no memory of the host", what, device->backend->name);
+        return NULL;
+    }
     void *memory = device->backend->import(device, host, bytes);
     if (!memory) tell_no_memory(device, what, bytes, err);
     return memory;

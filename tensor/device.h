@@ -74,8 +74,8 @@ void device_fail_no_memory(struct device *device, const char *what, size_t bytes
 void *device_allocate(struct device *device, size_t bytes, const char *what, struct error *err);
 void device_release(struct device *device, void *memory);
 
-/* Makes host memory (a mapped file) readable by operations without a copy where the device can; it must
- * stay unchanged until device_unimport. Read-only. */
+/* Makes host memory (a mapped file) readable by operations without a copy; it must stay unchanged until
+ * device_unimport. Read-only. NULL with err set where the device cannot: a GPU is too slow at it. */
 void *device_import(struct device *device, const void *host, size_t bytes, const char *what,
                     struct error *err);
 void device_unimport(struct device *device, void *memory);

@@ -202,13 +202,18 @@ static void copy_weights(struct optimizer *optimizer, const struct trained_param
     if (trained->operand.data) convert(device, trained->operand, stored);
 }
 
-/* Gives the model the parameter's tensors; `copy` is none where it takes the weight itself. */
+/* Gives the model the parameter's tensors; `copy` is none where it takes the weight itself. What it had
+ * before is of no more use: on a device with memory of its own that is a copy of the checkpoint. */
 static void place_weights(struct model *model, const struct parameter *p, struct tensor weight,
                           struct tensor copy) {
     struct tensor operand = copy.data ? copy : weight;
     bool embedding = p->kind == PARAMETER_EMBEDDING;
+    struct tensor stored = *parameter_tensor(model, p), head = model->language.head;
     *parameter_tensor(model, p) = embedding ? weight : operand;
-    if (embedding && model->config.tied_embeddings) model->language.head = operand;
+    model_release(model, stored);
+    if (!embedding || !model->config.tied_embeddings) return;
+    model->language.head = operand;
+    model_release(model, head);
 }
 
 /* Moves one parameter to trainable memory, with the first `parts` of its parts. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "train/communicator.h"
+#include "train/scale.h"
 
 const double run_plan_ahead = (double)(1 << 30);
 
@@ -27,16 +28,59 @@ static void count_parameters(struct run_plan *plan, const struct parameter *para
         bool frozen = freeze_holds(freeze, &parameters[i]);
         enum dtype dtype = parameter_tensor(&plan->run->model, &parameters[i])->dtype;
         *(frozen ? &plan->frozen : &plan->trained) += elements;
-        if (frozen || plan->device.own_memory)
+        bool vector = parameters[i].kind == PARAMETER_NORM || parameters[i].kind == PARAMETER_BIAS;
+        if (frozen || (vector && plan->device.own_memory)) /* vectors lie together, and stay */
             plan->stored_bytes += (double)elements * (double)dtype_size(dtype);
     }
 }
 
-enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct error *err) {
+/* Where the run would be. The host that would keep the optimizer's state is opened. */
+static enum status choose_device(struct run_plan *plan, const struct gpu *gpu, struct error *err) {
+    struct train_run *run = plan->run;
+    plan->elsewhere = gpu != NULL;
+    if (gpu) {
+        plan->device = (struct device_info){.own_memory = true,
+                                            .free_memory = (size_t)(gpu->memory - scale_library_bytes)};
+        snprintf(plan->device.name, sizeof plan->device.name, "%s", gpu->product);
+        return run->config->offload_optimizer ? device_open("cpu", &run->host, err) : STATUS_OK;
+    }
+    enum status status = run_open_device(run, err);
+    if (status != STATUS_OK) return status;
+    plan->device = device_describe(&run->device);
+    device_close(&run->device);
+    return STATUS_OK;
+}
+
+static void count_bytes(struct run_plan *plan, const struct parameter *parameters, size_t count,
+                        const struct freeze *freeze) {
+    struct train_run *run = plan->run;
+    const struct model *model = &run->model;
+    const struct optimizer_sharing sharing = run_sharing(run);
+    const bool gathers = run->config->stage == TRAIN_STAGE_GRPO || run->benchmark;
+    struct optimizer_sharing other = sharing;
+    other.host = sharing.host ? NULL : &run->device; /* any does */
+    plan->other_bytes = (double)optimizer_shared_bytes(model, parameters, count, freeze, other);
+    plan->kept_bytes = (double)optimizer_host_bytes(parameters, count, freeze, sharing);
+    plan->whole_bytes = (double)optimizer_bytes(model, parameters, count, freeze);
+    for (int stage = 0; stage < ZERO_STAGES; stage++) {
+        struct optimizer_sharing staged = sharing;
+        staged.stage = stage;
+        double trained = (double)optimizer_shared_bytes(model, parameters, count, freeze, staged),
+               gathered =
+                   gathers ? (double)optimizer_gathered_bytes(model, parameters, count, freeze, staged) : 0;
+        plan->stage_bytes[stage] = trained + gathered;
+        if (stage != sharing.stage) continue;
+        plan->trained_bytes = trained;
+        plan->gathered_bytes = gathered;
+    }
+}
+
+enum status run_plan_start(struct run_plan *plan, struct train_run *run, const struct gpu *gpu,
+                           struct error *err) {
     const struct freeze freeze = run_freeze(run->config);
     *plan = (struct run_plan){.run = run};
-    enum status status = run_open_device(run, err);
-    if (status == STATUS_OK) plan->device = device_describe(&run->device);
+    enum status status = choose_device(plan, gpu, err);
+    if (status == STATUS_OK) status = device_open("cpu", &run->device, err);
     if (status == STATUS_OK)
         status = optimizer_open_model(run->folder, &run->device, run_dtype(run->config), &freeze, &run->model,
                                       err);
@@ -45,16 +89,7 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct 
     struct parameter *parameters = parameters_list(&run->model.config, &count, err);
     if (!parameters) return STATUS_FAILED;
     count_parameters(plan, parameters, count, &freeze);
-    const struct optimizer_sharing sharing = run_sharing(run);
-    struct optimizer_sharing other = sharing;
-    other.host = sharing.host ? NULL : &run->device; /* any does */
-    plan->trained_bytes = (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, sharing);
-    plan->other_bytes = (double)optimizer_shared_bytes(&run->model, parameters, count, &freeze, other);
-    plan->kept_bytes = (double)optimizer_host_bytes(parameters, count, &freeze, sharing);
-    plan->whole_bytes = (double)optimizer_bytes(&run->model, parameters, count, &freeze);
-    if (run->config->stage == TRAIN_STAGE_GRPO || run->benchmark)
-        plan->gathered_bytes =
-            (double)optimizer_gathered_bytes(&run->model, parameters, count, &freeze, sharing);
+    count_bytes(plan, parameters, count, &freeze);
     free(parameters);
     printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
            run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));
@@ -108,7 +143,7 @@ void run_plan_memory(struct run_plan *plan) {
     } else {
         run_plan_bytes(plan, "weights, moments, gradients (trained)", plan->trained_bytes);
     }
-    run_plan_bytes(plan, plan->device.own_memory ? "weights of the checkpoint" : "weights (frozen, mapped)",
+    run_plan_bytes(plan, plan->device.own_memory ? "weights (frozen)" : "weights (frozen, mapped)",
                    plan->stored_bytes);
     if (plan->gathered_bytes > 0)
         run_plan_bytes(plan, "whole weights while it generates", plan->gathered_bytes);
@@ -132,16 +167,17 @@ static void tell_whether(const char *place, double available, double total) {
 
 void run_plan_end(struct run_plan *plan) {
     const struct train_config *config = plan->run->config;
-    bool by_pieces = communicator_size(config->processes) > 1 && run_sharing(plan->run).stage > 0;
-    if (!config->save_only_model && !by_pieces)
-        run_plan_host_bytes(plan, "a checkpoint while it is written", 12.0 * (double)plan->trained);
+    int sharing = run_sharing(plan->run).stage > 0 ? communicator_size(config->processes) : 1;
+    if (!config->save_only_model)
+        run_plan_host_bytes(plan, "a checkpoint while it is written",
+                            12.0 * (double)plan->trained / (double)sharing);
     if (plan->device.own_memory) {
         printf("  %-36s %10.3f GB\n", "all on the device", plan->total / 1e9);
         tell_whether(plan->device.name, (double)plan->device.free_memory, plan->total);
     }
     printf("  %-36s %10.3f GB\n", plan->device.own_memory ? "all of the host" : "all",
            plan->host_total / 1e9);
-    tell_whether("this machine", available_memory(), plan->host_total);
+    if (!plan->elsewhere) tell_whether("this machine", available_memory(), plan->host_total);
 }
 
 /* ---- What to lower ----------------------------------------------------------------------------------- */
@@ -185,6 +221,11 @@ void run_plan_lower_state(const struct run_plan *plan, int64_t tokens, int64_t w
                    run_plan_activations(plan, tokens, wanted) - least);
     if (plan->device.own_memory && !config->offload_optimizer)
         run_plan_lower(plan, "offload_optimizer", "true", plan->trained_bytes - plan->other_bytes);
+    const int stage = run_sharing(plan->run).stage;
+    for (int s = stage + 1; communicator_size(config->processes) > 1 && s < ZERO_STAGES; s++) {
+        const char value[] = {(char)('0' + s), 0};
+        run_plan_lower(plan, "zero_stage", value, plan->stage_bytes[stage] - plan->stage_bytes[s]);
+    }
     if (communicator_size(config->processes) == 1 && run_plan_missing(plan) > 0)
-        printf("  zero_stage=2 or 3 shares the rest among the processes of mpirun\n");
+        printf("  zero_stage=2 or 3 shares the rest among processes (mpirun -n N tells how much)\n");
 }

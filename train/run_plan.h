@@ -2,24 +2,30 @@
 #ifndef VS2_TRAIN_RUN_PLAN_H
 #define VS2_TRAIN_RUN_PLAN_H
 
+#include "train/gpu.h"
 #include "train/run.h"
+
+enum { ZERO_STAGES = 4 };
 
 struct run_plan {
     struct train_run *run;
-    int64_t trained, frozen;   /* parameters */
-    double stored_bytes;       /* that stay of the checkpoint where it is computed: all of it on a device with
-                                  memory of its own, else the frozen weights */
-    double trained_bytes;      /* of weights, moments and gradients (optimizer_shared_bytes) */
-    double kept_bytes;         /* that offload_optimizer takes of the host (optimizer_host_bytes) */
-    double other_bytes;        /* trained_bytes with offload_optimizer set otherwise */
-    struct device_info device; /* before the model is on it */
-    double total, host_total;  /* bytes printed so far, on the device and in host memory */
-    double gathered_bytes;     /* of whole weights while it generates (optimizer_gathered_bytes) */
-    double whole_bytes;        /* of weights, moments and gradients, were they not shared (optimizer_bytes) */
+    int64_t trained, frozen;         /* parameters */
+    double stored_bytes;             /* that stay of the checkpoint where it is computed */
+    double trained_bytes;            /* of weights, moments and gradients (optimizer_shared_bytes) */
+    double kept_bytes;               /* that offload_optimizer takes of the host (optimizer_host_bytes) */
+    double other_bytes;              /* trained_bytes with offload_optimizer set otherwise */
+    struct device_info device;       /* where the run would be; the plan itself is made on the host */
+    bool elsewhere;                  /* on another machine than this one */
+    double total, host_total;        /* bytes printed so far, on the device and in host memory */
+    double gathered_bytes;           /* of whole weights while it generates (optimizer_gathered_bytes) */
+    double stage_bytes[ZERO_STAGES]; /* trained_bytes and gathered_bytes, were that the stage of ZeRO */
+    double whole_bytes; /* of weights, moments and gradients, were they not shared (optimizer_bytes) */
 };
 
-/* Opens device and model, without the optimizer, and prints what the model is. */
-enum status run_plan_start(struct run_plan *plan, struct train_run *run, struct error *err);
+/* Looks at the device, or takes that GPU for it (NULL: none), opens the model on the host, without the
+ * optimizer, and prints what it is. */
+enum status run_plan_start(struct run_plan *plan, struct train_run *run, const struct gpu *gpu,
+                           struct error *err);
 
 /* Prints how many rows are skipped, and the first few; then steps and schedule, `name` being what a batch
  * consists of. */

@@ -24,6 +24,9 @@ struct scale_shares {
 };
 extern const struct scale_shares scale_assumed; /* where nothing was measured */
 
+/* Of a GPU's memory, what CUDA's context and its libraries take; assumed. */
+extern const double scale_library_bytes;
+
 struct scale_settings {
     const struct model_config *config;
     const struct gpu *gpu;

@@ -16,7 +16,7 @@ const char *const scale_memory_names[SCALE_MEMORIES] = {
     [SCALE_LIBRARIES] = "libraries",
 };
 
-static const double library_bytes = 1e9;
+const double scale_library_bytes = 1e9;
 
 /* Bytes of the largest pieces that ZeRO 3 has whole at one time: this layer and the next, the embedding and
  * the head. */
@@ -69,7 +69,7 @@ void scale_count_memory(const struct scale_shape *shape, struct scale_step *step
     memory[SCALE_GRADIENTS] = f32 * shape->trained / (s->zero >= 2 ? count : 1);
     memory[SCALE_ACTIVATIONS] = activation_bytes(shape);
     memory[SCALE_LOGITS] = (double)language_loss_bytes(&shape->model, shape->pass_wanted);
-    memory[SCALE_LIBRARIES] = library_bytes;
+    memory[SCALE_LIBRARIES] = scale_library_bytes;
     if (s->zero >= 3 && s->gpus > 1) memory[SCALE_GATHERED] = gathered_bytes(shape);
     if (s->stage == TRAIN_STAGE_GRPO) {
         if (s->zero >= 3 && s->gpus > 1) memory[SCALE_ROLLOUT] = whole;

@@ -75,12 +75,12 @@ static void print_memory(const struct sft *sft, struct run_plan *plan) {
     print_what_to_lower(sft, plan);
 }
 
-enum status train_sft_plan(const struct train_config *config, struct error *err) {
+enum status train_sft_plan(const struct train_config *config, const struct gpu *gpu, struct error *err) {
     struct sft sft = {0};
     const struct run_stage stage = sft_stage(&sft);
     struct run_plan plan;
     enum status status = run_open_data(&sft.run, config, &stage, err);
-    if (status == STATUS_OK) status = run_plan_start(&plan, &sft.run, err);
+    if (status == STATUS_OK) status = run_plan_start(&plan, &sft.run, gpu, err);
     if (status == STATUS_OK) {
         print_data(&sft);
         run_plan_steps(&sft.run, "sequences");

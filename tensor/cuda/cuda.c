@@ -110,15 +110,6 @@ static void cuda_release(struct device *device, void *memory) {
     cudaFree(memory);
 }
 
-/* A copy: operations read weights over and over, which mapped host memory is too slow for. */
-static void *cuda_import(struct device *device, const void *host, size_t bytes) {
-    void *memory = NULL;
-    cuda_group_end(device);
-    if (cudaMalloc(&memory, bytes ? bytes : 1) != cudaSuccess) return NULL;
-    cuda_write(device, memory, host, bytes);
-    return memory;
-}
-
 void *cuda_workspace(struct device *device, size_t bytes) {
     struct cuda_state *state = cuda_state(device);
     if (bytes <= state->workspace_bytes) return state->workspace;
@@ -174,8 +165,6 @@ const struct backend DEVICE_BACKEND = {
     .measure = cuda_measure,
     .allocate = cuda_allocate,
     .release = cuda_release,
-    .import = cuda_import,
-    .unimport = cuda_release,
     .write = cuda_write,
     .read = cuda_read,
     .write_ahead = cuda_write_ahead,

@@ -31,6 +31,12 @@ refuses 2 "argument 'learning_rate'" "$program" --learning-rate=fast --config ru
 refuses 2 "argument 'bf16'" "$program" --bf16 maybe run.yaml
 refuses 2 "argument 'seed'" "$program" run.yaml --bf16 seed=x
 refuses 2 "argument 'nonsense': not of the form key=value" "$program" run.yaml nonsense
+refuses 2 "there is no GPU \"h10\" in the table (h100," "$program" run.yaml stage=sft dataset=a --dry-run --gpu h10
+refuses 2 "--gpu is for --dry-run" "$program" run.yaml --gpu h100
+refuses 2 "--out is for --merge" "$program" run.yaml --out x
+refuses 2 "--merge needs --out DIR" "$program" --merge x
+refuses 2 "--merge trains nothing" "$program" --merge x --out y run.yaml
+refuses 1 "x/config.json: No such file or directory" "$program" --merge x --out y
 refuses 2 "unknown option" "$program" --learnin-rate 1 run.yaml
 refuses 2 "a configuration is missing: --config FILE" "$program"
 refuses 1 "nowhere.yaml: No such file or directory" "$program" --config nowhere.yaml

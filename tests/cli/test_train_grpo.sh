@@ -60,6 +60,10 @@ for words in 'prompts 6,' 'held out: prompts 2' '4 completions of a prompt, up t
   'patches of a generation, at most          0.001 GB' 'free: it fits'; do
   grep -qF -- "$words" out || { cat out; fail "the plan does not say '$words'"; }
 done
+run plan --dry-run --gpu a100 >out || fail "--dry-run --gpu"
+grep -q "A100 SXM 80 GB has 79.000 GB free: it fits" out || fail "the plan of another GPU"
+grep -q "reference model" out || fail "the plan of another GPU has no reference model"
+! grep -q "this machine" out || fail "the plan of another machine speaks of this one"
 [ ! -e plan ] || fail "--dry-run writes"
 
 # ---- The same numbers ---------------------------------------------------------------------------------------------

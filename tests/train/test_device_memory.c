@@ -9,9 +9,11 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "model/weights.h"
 #include "tests/emulator/hooks.h"
 #include "tests/train/support_outputs.h"
 #include "tests/train/support_runs.h"
+#include "train/optimizer.h"
 #include "train/sft.h"
 
 static struct error err;
@@ -50,7 +52,7 @@ static char *plan_of(const char *extra) {
     fflush(stdout);
     int kept = dup(STDOUT_FILENO);
     assert_non_null(freopen(path, "w", stdout));
-    enum status status = train_sft_plan(&config, &err);
+    enum status status = train_sft_plan(&config, NULL, &err);
     fflush(stdout);
     dup2(kept, STDOUT_FILENO);
     close(kept);
@@ -118,10 +120,47 @@ static void test_full_device(void **state) {
     expect(err.message, "offload_optimizer=true");
 }
 
+/* What is trained is on the device as the optimizer has it, and not as the checkpoint has it too. */
+static void test_one_copy(void **state) {
+    (void)state;
+    const struct freeze freeze = {.vision_tower = true, .projector = true};
+    static const char *const folders[] = {"tests/golden/model/untied", "tests/golden/model/tied"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        struct device device;
+        struct model model;
+        struct optimizer optimizer;
+        assert_int_equal(device_open("emulated", &device, &err), STATUS_OK);
+        size_t before = device_describe(&device).free_memory, frozen = 0, stored = 0;
+        assert_int_equal(optimizer_open_model(folders[i], &device, DTYPE_BF16, &freeze, &model, &err),
+                         STATUS_OK);
+        size_t opened = device_describe(&device).free_memory;
+        const struct optimizer_sharing alone = {0};
+        assert_int_equal(optimizer_open(&optimizer, &model, &freeze, alone, &err), STATUS_OK);
+        for (size_t k = 0; k < optimizer.parameter_count; k++) {
+            const struct parameter *p = &optimizer.parameters[k];
+            size_t bytes = (size_t)(p->rows * p->cols) * sizeof(uint16_t);
+            bool vector = p->kind == PARAMETER_NORM || p->kind == PARAMETER_BIAS;
+            if (vector || freeze_holds(&freeze, p))
+                frozen += 2 * bytes; /* or f32 */
+            else
+                stored += bytes;
+        }
+        size_t taken = before - device_describe(&device).free_memory;
+        assert_true(before - opened >= stored);
+        if (taken > (size_t)optimizer.bytes + frozen + stored / 4)
+            fail_msg("%s: %zu bytes are taken, %lld for what is trained; %zu were stored", folders[i], taken,
+                     (long long)optimizer.bytes, stored);
+        optimizer_close(&optimizer);
+        model_close(&model);
+        device_close(&device);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_full_device),
+        cmocka_unit_test(test_one_copy),
     };
     return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
 }
