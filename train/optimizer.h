@@ -122,7 +122,7 @@ enum status optimizer_open_model(const char *name, struct device *device, enum d
  * of each parameter's moments, and of the f32 weights that passes have no use for; it makes the step of
  * these, and gets the others' results: norm, step and refresh are then collective. From stage 2 on passes
  * are, too (train/units.h), and gradients are sums over all processes after each. Nothing to train is a usage
- * error. optimizer_close frees all; the model can then only be closed. */
+ * error. optimizer_close frees all; the model can then only be closed, and so it can after a failure. */
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
                            struct optimizer_sharing sharing, struct error *err);
 
