@@ -130,6 +130,12 @@ bool prefetch_ready(struct prefetch *prefetch) {
     return ready;
 }
 
+/* A slot that is made is the consumer's. */
+const void *prefetch_peek(struct prefetch *prefetch) {
+    if (!prefetch_ready(prefetch)) return NULL;
+    return prefetch->slots[prefetch->taken % prefetch->limits.ahead].result;
+}
+
 void prefetch_stop(struct prefetch *prefetch) {
     if (!prefetch) return;
     pthread_mutex_lock(&prefetch->lock);

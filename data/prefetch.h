@@ -42,6 +42,9 @@ enum status prefetch_next(struct prefetch *prefetch, void **result, struct error
 /* Whether the next item is there, so that prefetch_next would not wait. False when all were taken. */
 bool prefetch_ready(struct prefetch *prefetch);
 
+/* What prefetch_next will give, where it is ready; NULL: it is not, or could not be made. */
+const void *prefetch_peek(struct prefetch *prefetch);
+
 /* Ends the workers after what they are making, and frees what nobody took. NULL is fine. */
 void prefetch_stop(struct prefetch *prefetch);
 

@@ -139,6 +139,16 @@ static enum status derive(void *context, const float *logprob, const float *entr
     return STATUS_OK;
 }
 
+/* The pass that is about to run is followed by one over these groups. */
+static void announce(struct learning *learning, int64_t first) {
+    const struct grpo *grpo = learning->grpo;
+    const struct group_passes *passes = &learning->passes;
+    if (first >= passes->count) return;
+    int64_t count = group_passes_take(passes, first, grpo->run.config->grpo.pass_tokens);
+    for (int64_t g = first; g < first + count; g++)
+        pass_announce(grpo->run.runner, &passes->groups[g].visuals);
+}
+
 static enum status run_passes(struct learning *learning, struct run_step *step, struct error *err) {
     struct grpo *grpo = learning->grpo;
     const struct group_passes *passes = &learning->passes;
@@ -156,6 +166,7 @@ static enum status run_passes(struct learning *learning, struct run_step *step, 
             step->tokens += pass_group_tokens(&groups[g], false);
         }
         step->labels += pass_group_values(groups, learning->count);
+        announce(learning, learning->first + learning->count);
         status = pass_groups_train(grpo->run.runner, groups, learning->count, grpo_reading(grpo), &loss, err);
         learning->first += learning->count;
     }

@@ -17,8 +17,12 @@ static size_t frame_bytes(const struct vision_frames *frames) {
     return (size_t)frames->height * (size_t)frames->width * FRAME_CHANNELS;
 }
 
+size_t vision_frames_pixel_bytes(const struct vision_frames *frames) {
+    return (size_t)frames->count * frame_bytes(frames);
+}
+
 size_t vision_frames_bytes(const struct vision_frames *frames) {
-    size_t bytes = sizeof *frames + (size_t)frames->count * frame_bytes(frames);
+    size_t bytes = sizeof *frames + vision_frames_pixel_bytes(frames);
     for (int64_t i = 0; i < frames->pass_count; i++) {
         const struct frame_pass *pass = &frames->passes[i];
         bytes += (size_t)pass->outputs * (2 * sizeof(int32_t) + (size_t)pass->taps * sizeof(int32_t));
@@ -58,6 +62,15 @@ static int64_t frame_at(const struct vision_frames *frames, int64_t place) {
     return frame < frames->count ? frame : frames->count - 1;
 }
 
+/* Where it lies on the device, or a copy of it. */
+static struct tensor frame_on_device(struct arena *arena, const struct vision_frames *frames, int64_t f) {
+    size_t offset = (size_t)f * frame_bytes(frames);
+    int64_t columns = frames->width * FRAME_CHANNELS;
+    if (frames->uploaded)
+        return tensor_at((char *)frames->uploaded + offset, DTYPE_U8, frames->height, columns);
+    return arena_upload(arena, DTYPE_U8, frames->height, columns, frames->pixels + offset);
+}
+
 /* Frame by frame, so that one at a time takes device memory beside the patches. */
 static void cut_frames(struct arena *arena, struct tensor to, const struct vision_frames *frames) {
     const struct patch_shape shape = frames->shape;
@@ -69,9 +82,7 @@ static void cut_frames(struct arena *arena, struct tensor to, const struct visio
     for (int64_t place = 0, f; place < groups * shape.temporal;) {
         struct arena_mark before = arena_mark(arena);
         f = frame_at(frames, place);
-        struct tensor frame = arena_upload(arena, DTYPE_U8, frames->height, frames->width * FRAME_CHANNELS,
-                                           frames->pixels + (size_t)f * frame_bytes(frames));
-        frame = resize(arena, passes, frames->pass_count, frame);
+        struct tensor frame = resize(arena, passes, frames->pass_count, frame_on_device(arena, frames, f));
         for (; place < groups * shape.temporal && frame_at(frames, place) == f; place++)
             cut_patches(arena->device, tensor_rows(to, place / shape.temporal * rows, rows), frame, values,
                         shape, place % shape.temporal);

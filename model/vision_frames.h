@@ -25,11 +25,15 @@ struct vision_frames {
      * one more than there are; NULL: they stay as they are. Not owned: copies of the struct that differ in it
      * alone share the rest. */
     const int64_t *order;
+    void
+        *uploaded; /* the pixels in device memory (tensor/ahead.h); NULL: they are not there yet. Not owned */
     struct frame_pass passes[VISION_FRAME_PASSES];
     int64_t pass_count;
     struct patch_shape shape;
     float values[FRAME_CHANNELS][256]; /* of patches, for each byte and channel */
 };
+
+size_t vision_frames_pixel_bytes(const struct vision_frames *frames);
 
 void vision_frames_free(struct vision_frames *frames); /* the struct too; may be NULL */
 

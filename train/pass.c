@@ -26,6 +26,7 @@ struct pass_runner *pass_runner_new(const struct pass_settings *settings, struct
 void pass_runner_free(struct pass_runner *runner) {
     if (!runner) return;
     arena_free(&runner->own_arena);
+    free(runner->announced);
     free(runner);
 }
 
@@ -49,6 +50,32 @@ enum status pass_end_part(struct pass_run *run, double *seconds, struct error *e
     run->clock = now;
     return STATUS_OK;
 }
+
+/* ---- Ahead ------------------------------------------------------------------------------------------- */
+
+void pass_announce(struct pass_runner *runner, const struct pass_visuals *visuals) {
+    struct error without; /* memory: then it goes up as it is needed */
+    size_t count = runner->announced_count + 1;
+    if (!runner->settings.ahead || memory_grow(&runner->announced, &runner->announced_capacity, count,
+                                               sizeof *visuals, "frames", &without) != STATUS_OK)
+        return;
+    runner->announced[runner->announced_count++] = *visuals;
+}
+
+/* To be called when all of a pass is queued. */
+static void send_ahead(struct pass_runner *runner) {
+    for (size_t i = 0; i < runner->announced_count; i++) {
+        const struct pass_visuals *visuals = &runner->announced[i];
+        for (int64_t v = 0; v < visuals->count; v++) {
+            const struct vision_frames *frames = pass_visual_frames(visuals, v);
+            if (frames && !(visuals->features && visuals->features[v]))
+                ahead_put(runner->settings.ahead, frames->pixels, vision_frames_pixel_bytes(frames));
+        }
+    }
+    runner->announced_count = 0;
+}
+
+/* ---- A pass ------------------------------------------------------------------------------------------ */
 
 static struct pass_run begin(struct pass_runner *runner, bool backward) {
     const struct model *gradients = runner->settings.gradients;
@@ -104,6 +131,7 @@ static enum status forward(struct pass_run *run, struct tensor *states, struct e
     const struct pass_layout *layout = &run->layout;
     int64_t hidden = run->model->config.hidden;
     enum status status = meet(run, err);
+    if (run->runner->settings.ahead) ahead_turn(run->runner->settings.ahead);
     if (status == STATUS_OK) status = pass_see(run, err);
     if (status != STATUS_OK) return status;
     run->pass = (struct language_pass){
@@ -230,6 +258,7 @@ enum status pass_run(struct pass_runner *runner, const struct pass_sample *sampl
         logprob = arena_tensor(run.arena, DTYPE_F32, 1, run.layout.values);
         status = backward_too ? train_samples(&run, samples, count, states, logprob, err)
                               : read_samples(&run, states, logprob, err);
+        send_ahead(runner);
     }
     if (status == STATUS_OK) status = sum_logprobs(&run, samples, count, logprob, logprob_sums, err);
     end(&run, mark, status);
@@ -325,6 +354,7 @@ static enum status train_groups(struct pass_run *run, struct tensor states, doub
     if (status == STATUS_OK) status = pass_end_part(run, &seconds->loss, err);
     if (status == STATUS_OK) status = head_backward(run, &head, &values, err);
     if (status == STATUS_OK) status = backward(run, states, err);
+    send_ahead(run->runner);
     if (status == STATUS_OK) status = device_synchronize(run->model->device, err);
     loss_values_free(&values);
     return status;

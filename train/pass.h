@@ -15,6 +15,7 @@
 #include "model/language.h"
 #include "model/positions.h"
 #include "model/vision_frames.h"
+#include "tensor/ahead.h"
 #include "train/units.h"
 #include "train/vision_cache.h"
 
@@ -40,9 +41,10 @@ struct pass_settings {
     const struct model *model;
     const struct model *gradients; /* NULL: a model that is only read, as a reference model is */
     struct vision_cache *cache;    /* or NULL */
-    struct units *units;           /* NULL, or those of a model that processes share (train/units.h) */
-    bool recompute;                /* gradient checkpointing */
-    int64_t activation_bytes;      /* with recompute: of activations that may be kept all the same */
+    struct ahead *ahead; /* what pass_announce sends ahead with; NULL: everything goes up as it is needed */
+    struct units *units; /* NULL, or those of a model that processes share (train/units.h) */
+    bool recompute;      /* gradient checkpointing */
+    int64_t activation_bytes;   /* with recompute: of activations that may be kept all the same */
     struct pass_runner *lender; /* whose memory passes work in, which must outlive this runner; the two never
                                    run at once. NULL: in memory of its own */
     bool timed;                 /* wait for the device at the end of each part, to measure it */
@@ -59,6 +61,11 @@ void pass_runner_free(struct pass_runner *runner);
 
 /* The memory that its passes work in, for others to use between them. */
 struct arena *pass_runner_arena(struct pass_runner *runner);
+
+/* What the training pass after the next one is to look at: its frames go up to the device while the next one
+ * computes, as many as there is room for. What `visuals` points to must stay until it has run; announced for
+ * nothing, it is dropped by the passes that come instead. */
+void pass_announce(struct pass_runner *runner, const struct pass_visuals *visuals);
 
 /* ---- Samples ----------------------------------------------------------------------------------------- */
 

@@ -36,6 +36,8 @@ struct pass_runner {
     struct arena own_arena;
     struct arena *arena; /* the own one, or the lender's */
     struct pass_statistics statistics;
+    struct pass_visuals *announced; /* of the pass after the next */
+    size_t announced_count, announced_capacity;
 };
 
 /* What one pass has in hand. */

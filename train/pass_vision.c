@@ -3,6 +3,18 @@
 #include "train/pass_parts.h"
 #include "train/vision_features.h"
 
+/* The frames of a visual, or none: with their place on the device, in *there, where they went ahead. */
+static const struct vision_frames *find_frames(const struct pass_run *run, const struct pass_visuals *visuals,
+                                               int64_t number, struct vision_frames *there) {
+    const struct vision_frames *frames = pass_visual_frames(visuals, number);
+    const struct ahead *ahead = run->runner->settings.ahead;
+    void *uploaded = frames && ahead ? ahead_find(ahead, frames->pixels) : NULL;
+    if (!uploaded) return frames;
+    *there = *frames;
+    there->uploaded = uploaded;
+    return there;
+}
+
 /* The features of one visual of a frozen tower: given, or computed and kept in the cache. */
 static enum status frozen_visual(struct pass_run *run, const struct pass_visuals *visuals, int64_t number,
                                  struct tensor features, struct error *err) {
@@ -13,9 +25,10 @@ static enum status frozen_visual(struct pass_run *run, const struct pass_visuals
         return STATUS_OK;
     }
     struct cost cost = {0};
+    struct vision_frames there;
     enum status status =
         vision_features_compute(run->model, run->arena, features, grid, visuals->patches[number],
-                                pass_visual_frames(visuals, number), &cost, err);
+                                find_frames(run, visuals, number, &there), &cost, err);
     if (status != STATUS_OK) return status;
     statistics->patches += grid->t * grid->h * grid->w;
     statistics->flops += cost.flops;
@@ -47,8 +60,9 @@ static void write_patches(struct pass_run *run) {
         const struct pass_visuals *visuals = &run->layout.visuals[s];
         for (int64_t v = 0; v < visuals->count; v++) {
             int64_t rows = visuals->grids[v].t * visuals->grids[v].h * visuals->grids[v].w;
+            struct vision_frames there;
             vision_write_patches(run->arena, tensor_rows(run->patches, first, rows), visuals->patches[v],
-                                 pass_visual_frames(visuals, v));
+                                 find_frames(run, visuals, v, &there));
             first += rows;
         }
     }

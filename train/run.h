@@ -91,6 +91,7 @@ struct train_run {
     struct vision_cache *cache; /* NULL: the tower is trained, or nothing is to be kept */
     struct optimizer optimizer;
     struct run_tensors tensors; /* of the optimizer; the stage sets `reference` in open where it has one */
+    struct ahead *ahead;        /* on a device with memory of its own: frames of the next pass; or NULL */
     struct pass_runner *runner;
     struct device_peak peak; /* of the leading process's device */
     struct skipped skipped;
@@ -143,6 +144,10 @@ struct optimizer_sharing run_sharing(struct train_run *run);
 /* The device, and the host's beside it where the state goes there: a device without memory of its own has it
  * there anyway. */
 enum status run_open_device(struct train_run *run, struct error *err);
+
+/* Bytes of each of two rooms for frames that go up to the device ahead of their pass; 0: it computes in host
+ * memory. */
+size_t run_ahead_bytes(const struct device_info *device);
 
 /* Whether this is the process that writes and speaks: the first. */
 bool run_leads(const struct train_run *run);

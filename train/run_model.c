@@ -8,7 +8,11 @@
 #include "model/vision.h"
 #include "train/run.h"
 
-enum { PIECE_BYTES = 1 << 16 }; /* bytes of a tower's weights that are read at once */
+enum {
+    PIECE_BYTES = 1 << 16,  /* of a tower's weights that are read at once */
+    AHEAD_BYTES = 64 << 20, /* of a room for frames: 16 of a 720p video are 44 MB */
+    AHEAD_SHARE = 512,      /* of the free memory it takes no more than this part */
+};
 
 /* A hash of the frozen tower's weights: features of another tower must not come out of the cache's folder. */
 static enum status hash_tower(struct train_run *run, uint64_t *hash, struct error *err) {
@@ -74,6 +78,20 @@ struct optimizer_sharing run_sharing(struct train_run *run) {
                                       .host = run->host.backend ? &run->host : NULL};
 }
 
+size_t run_ahead_bytes(const struct device_info *device) {
+    if (!device->own_memory) return 0;
+    size_t share = device->free_memory / AHEAD_SHARE;
+    return share < AHEAD_BYTES ? share : AHEAD_BYTES;
+}
+
+/* None on a device that is too full: then frames go up as they are needed. */
+static struct ahead *make_ahead(struct device *device) {
+    struct error without;
+    const struct device_info info = device_describe(device);
+    size_t bytes = run_ahead_bytes(&info);
+    return bytes > 0 ? ahead_new(device, bytes, &without) : NULL;
+}
+
 enum status run_open_model(struct train_run *run, struct error *err) {
     const struct train_config *config = run->config;
     const struct freeze freeze = run_freeze(config);
@@ -85,10 +103,12 @@ enum status run_open_model(struct train_run *run, struct error *err) {
     if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, sharing, err);
     if (status == STATUS_OK) status = make_cache(run, err);
     if (status != STATUS_OK) return status;
+    run->ahead = make_ahead(&run->device);
     const struct pass_settings settings = {
         .model = &run->model,
         .gradients = &run->optimizer.gradients,
         .cache = run->cache,
+        .ahead = run->ahead,
         .units = run->optimizer.units,
         .recompute = config->gradient_checkpointing,
         .activation_bytes = pass_activation_bytes(

@@ -216,6 +216,7 @@ void run_close(struct train_run *run) {
     json_decref(run->fingerprint);
     free(run->trained);
     pass_runner_free(run->runner);
+    ahead_free(run->ahead);
     vision_cache_free(run->cache);
     if (run->optimizer.model) optimizer_close(&run->optimizer);
     if (run->model.device) model_close(&run->model);

@@ -145,6 +145,8 @@ void run_plan_memory(struct run_plan *plan) {
     }
     run_plan_bytes(plan, plan->device.own_memory ? "weights (frozen)" : "weights (frozen, mapped)",
                    plan->stored_bytes);
+    if (plan->device.own_memory)
+        run_plan_bytes(plan, "frames ahead of their pass", 2 * (double)run_ahead_bytes(&plan->device));
     if (plan->gathered_bytes > 0)
         run_plan_bytes(plan, "whole weights while it generates", plan->gathered_bytes);
 }

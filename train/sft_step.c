@@ -52,10 +52,12 @@ static enum status pending_add(struct pending *pending, struct micro_batch *batc
     return STATUS_OK;
 }
 
-/* Runs what waits. *loss grows by the loss of each micro-batch. */
+/* Runs what waits; the pass after it will begin with the batch `next`, unless that is NULL. *loss grows by
+ * the loss of each micro-batch. */
 static enum status pending_run(struct pending *pending, struct pass_runner *runner, bool backward,
-                               double *loss, struct error *err) {
+                               const struct micro_batch *next, double *loss, struct error *err) {
     if (pending->sample_count == 0) return STATUS_OK;
+    for (int64_t i = 0; next && i < next->sample_count; i++) pass_announce(runner, &next->samples[i].visuals);
     enum status status =
         pass_run(runner, pending->samples, pending->sample_count, backward, pending->logprobs, err);
     for (int64_t i = 0; status == STATUS_OK && i < pending->sample_count; i++)
@@ -144,7 +146,7 @@ static enum status accumulate(struct sft *sft, struct run_step *step, struct pen
         if (status != STATUS_OK) return status;
         status = note_skips(sft, sft->data.train.dataset, batch, err);
         if (status == STATUS_OK && pending->tokens > 0 && pending->tokens + batch->tokens > PASS_TOKENS)
-            status = pending_run(pending, sft->run.runner, true, &step->loss, err);
+            status = pending_run(pending, sft->run.runner, true, batch, &step->loss, err);
         if (status != STATUS_OK) {
             micro_batch_free(batch);
             return status;
@@ -156,7 +158,7 @@ static enum status accumulate(struct sft *sft, struct run_step *step, struct pen
         status = pending_add(pending, batch, err);
         if (status != STATUS_OK) return status;
     }
-    return pending_run(pending, sft->run.runner, true, &step->loss, err);
+    return pending_run(pending, sft->run.runner, true, stream_peek(sft->stream), &step->loss, err);
 }
 
 enum status sft_gradients(void *context, struct run_step *step, struct error *err) {
@@ -194,7 +196,7 @@ enum status sft_evaluate(void *context, struct run_evaluation *evaluation, struc
         int64_t count = batch->sample_count;
         double mean = 0;
         status = pending_add(&pending, batch, err);
-        if (status == STATUS_OK) status = pending_run(&pending, sft->run.runner, false, &mean, err);
+        if (status == STATUS_OK) status = pending_run(&pending, sft->run.runner, false, NULL, &mean, err);
         loss += mean * (double)count;
         evaluation->samples += count;
         evaluation->batches++;

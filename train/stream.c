@@ -266,3 +266,7 @@ enum status stream_next(struct stream *stream, struct micro_batch **batch, struc
     if (status == STATUS_OK) *batch = result;
     return status;
 }
+
+const struct micro_batch *stream_peek(struct stream *stream) {
+    return prefetch_peek(stream->prefetch);
+}

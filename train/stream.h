@@ -54,4 +54,7 @@ void stream_stop(struct stream *stream); /* NULL is fine */
 /* The next micro-batch, to be freed by micro_batch_free; *batch is NULL at the end. */
 enum status stream_next(struct stream *stream, struct micro_batch **batch, struct error *err);
 
+/* What it will be, where it is made already; NULL: not yet, or there is none. */
+const struct micro_batch *stream_peek(struct stream *stream);
+
 #endif

@@ -73,7 +73,7 @@ static void test_sft(void **state) {
 
 static void test_grpo(void **state) {
     (void)state;
-    const char *const extra[] = {"device=emulated", "max_steps=2",
+    const char *const extra[] = {"device=emulated", "max_steps=2", "pass_tokens=1", /* a group a pass */
                                  "reward_funcs=['cmd:awk \"{ print NR }\"']", NULL};
     struct words *words = calloc(1, sizeof *words);
     assert_non_null(words);

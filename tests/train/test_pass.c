@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "tests/device.h"
+#include "tests/emulator/hooks.h"
 #include "tests/model/support_training.h"
 #include "tests/refuse.h"
 #include "train/pass.h"
@@ -528,6 +530,74 @@ static void frames_take_the_patches_place(void **state) {
     }
 }
 
+/* The gradients of a group whose frames went up in the pass before: what the host has of them is others since
+ * then. With `ahead` NULL they go up as they are needed. free() them. */
+static float *gradients_ahead(struct fixture *f, struct group *group, struct ahead *ahead, int64_t *count) {
+    struct error err;
+    const struct pass_settings settings = {
+        .model = &f->opened.model, .gradients = &f->gradients.model, .ahead = ahead};
+    const struct vision_frames *frames = group->pass.visuals.frames[0];
+    size_t bytes = vision_frames_pixel_bytes(frames);
+    uint8_t *kept = malloc(bytes);
+    assert_non_null(kept);
+    memcpy(kept, frames->pixels, bytes);
+    struct pass_runner *own = f->runner;
+    f->runner = pass_runner_new(&settings, &err);
+    assert_non_null(f->runner);
+    struct group first;
+    make_group(&first, &f->prompts[0], some_lengths, 2);
+    pass_announce(f->runner, &group->pass.visuals);
+    train(f, &first.pass, 1, plainly, false, 0);
+    if (ahead) memset(frames->pixels, 0, bytes);
+    clear_gradients(f);
+    train(f, &group->pass, 1, plainly, false, 0);
+    memcpy(frames->pixels, kept, bytes);
+    float *gradients = gradients_read(&f->opened, &f->gradients, count);
+    pass_runner_free(f->runner);
+    f->runner = own;
+    free(kept);
+    return gradients;
+}
+
+/* What went up while the pass before computed is what the next one sees, to the bit. Without the events that
+ * the two queues meet by it would see something else. */
+static void frames_go_ahead(void **state) {
+    (void)state;
+    struct fixture f;
+    struct group group;
+    struct error err;
+    const char *device = test_device("emulated");
+    open_fixture(&f, "tied", device, DTYPE_F32, NULL);
+    struct golden_case *prompt = &f.prompts[2];
+    make_group(&group, prompt, some_lengths, 4);
+    struct vision_frames *made = random_frames(&prompt->visuals[0]);
+    const float *patches[4] = {NULL, prompt->patches[1], prompt->patches[2], prompt->patches[3]};
+    const struct vision_frames *frames[4] = {made};
+    group.pass.visuals.patches = patches;
+    group.pass.visuals.frames = frames;
+    struct ahead *ahead = ahead_new(&f.opened.device, 1 << 20, &err);
+    assert_non_null(ahead);
+    int64_t count;
+    float *expected = gradients_ahead(&f, &group, NULL, &count);
+    float *values = gradients_ahead(&f, &group, ahead, &count);
+    assert_memory_equal(values, expected, (size_t)count * sizeof(float));
+    free(values);
+    if (strcmp(device, "emulated") == 0) {
+        ahead_free(ahead); /* in which the frames still lie */
+        ahead = ahead_new(&f.opened.device, 1 << 20, &err);
+        assert_non_null(ahead);
+        emulator_forget_events(true);
+        values = gradients_ahead(&f, &group, ahead, &count);
+        emulator_forget_events(false);
+        assert_memory_not_equal(values, expected, (size_t)count * sizeof(float));
+        free(values);
+    }
+    free(expected);
+    ahead_free(ahead);
+    vision_frames_free(made);
+    close_fixture(&f);
+}
+
 /* Random layers amplify bf16's rounding; it must not grow by sharing. */
 static void bf16_is_no_worse_shared(void **state) {
     (void)state;
@@ -642,6 +712,7 @@ int main(void) {
         cmocka_unit_test(memory_is_lent),
         cmocka_unit_test(frozen_features_are_shared),
         cmocka_unit_test(frames_take_the_patches_place),
+        cmocka_unit_test(frames_go_ahead),
         cmocka_unit_test(bf16_is_no_worse_shared),
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(survives_lack_of_memory),

@@ -188,6 +188,24 @@ static void test_skip(void **state) {
     stream_stop(stream);
 }
 
+/* What it looks at is what it takes next; made, it needs no waiting for. */
+static void test_peek(void **state) {
+    (void)state;
+    struct fixture fixture;
+    prepare(&fixture, 3, 2);
+    struct stream *stream = begin(&fixture, ROWS, 0);
+    for (int b = 0; b < 2; b++) {
+        const struct micro_batch *seen;
+        while (!(seen = stream_peek(stream))) usleep(1000);
+        assert_ptr_equal(stream_peek(stream), seen);
+        struct micro_batch *batch = next(stream);
+        assert_ptr_equal(batch, seen);
+        micro_batch_free(batch);
+    }
+    assert_null(stream_peek(stream));
+    stream_stop(stream);
+}
+
 /* Stopped half-way, with micro-batches made that nobody took. */
 static void test_stop(void **state) {
     (void)state;
@@ -338,11 +356,9 @@ static void test_packed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_skip),
-        cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_vanished_video),
-        cmocka_unit_test(test_cached_features),
+        cmocka_unit_test(test_order),          cmocka_unit_test(test_skip),
+        cmocka_unit_test(test_peek),           cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_vanished_video), cmocka_unit_test(test_cached_features),
         cmocka_unit_test(test_packed),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
