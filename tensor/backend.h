@@ -26,6 +26,9 @@ struct backend {
      * at which both wait for each other. NULL: there are none. */
     void (*write_ahead)(struct device *device, void *to, const void *from, size_t bytes);
     void (*turn_ahead)(struct device *device);
+    /* The halves of a read (device_fetch). NULL: it is read in the second. */
+    void (*fetch)(struct device *device, int place, const void *from, size_t bytes);
+    void (*fetched)(struct device *device, int place, void *to, size_t bytes);
     void (*synchronize)(struct device *device);              /* waits; failures through device_fail */
     void (*group_begin)(struct device *device, int64_t key); /* NULL, and group_end too: no groups */
     void (*group_end)(struct device *device);                /* also of a failed device */

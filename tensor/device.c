@@ -173,6 +173,21 @@ enum status device_read(struct device *device, void *to, struct tensor from, str
     return device_synchronize(device, err);
 }
 
+void device_fetch(struct device *device, int place, struct tensor from) {
+    size_t bytes = contiguous_bytes(from);
+    assert(place >= 0 && place < DEVICE_FETCHES && bytes <= DEVICE_FETCH_BYTES);
+    if (bytes && !device->failed && device->backend->fetch)
+        device->backend->fetch(device, place, from.data, bytes);
+}
+
+enum status device_fetched(struct device *device, int place, void *to, struct tensor from,
+                           struct error *err) {
+    size_t bytes = contiguous_bytes(from);
+    if (!device->backend->fetch) return device_read(device, to, from, err);
+    if (bytes && !device->failed) device->backend->fetched(device, place, to, bytes);
+    return device->failed ? error_set(err, "%s", device->error.message) : STATUS_OK;
+}
+
 void device_group_begin(struct device *device, int64_t key) {
     if (device->backend->group_begin && !device->failed) device->backend->group_begin(device, key);
 }

@@ -85,6 +85,13 @@ void device_unimport(struct device *device, void *memory);
 void device_write(struct device *device, struct tensor to, const void *from);
 enum status device_read(struct device *device, void *to, struct tensor from, struct error *err);
 
+/* A read in two halves, between which the host does something else: the first begins to copy what the tensor
+ * is behind all queued work, at most DEVICE_FETCH_BYTES of it; the second waits for that alone. There are two
+ * places for it, 0 and 1. The tensor must not change between the halves. */
+enum { DEVICE_FETCHES = 2, DEVICE_FETCH_BYTES = 1 << 20 };
+void device_fetch(struct device *device, int place, struct tensor from);
+enum status device_fetched(struct device *device, int place, void *to, struct tensor from, struct error *err);
+
 /* Operations and writes between the two are handed over together where the device can (a CUDA graph), once
  * the group before had the same key: the caller's number for the shapes in it. It never changes results.
  * Reads, and memory taken or given back, end a group early. */

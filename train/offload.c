@@ -4,7 +4,7 @@
 
 #include "base/memory.h"
 
-enum { PIECE_ELEMENTS = 1 << 20 };
+enum { PIECE_ELEMENTS = DEVICE_FETCH_BYTES / sizeof(float) };
 
 struct offload {
     struct device *device, *host;
@@ -79,22 +79,35 @@ static void show_piece(struct offload *offload, const struct trained_parameter *
     if (copy.data) move(offload, offload->device, copy, offload->host, half);
 }
 
+/* The gradient of the piece that begins at `first`, in the staging: its copy was begun before. Begins that of
+ * the piece after it. */
+static enum status take_gradient(struct offload *offload, struct tensor gradient, int64_t first,
+                                 struct error *err) {
+    int64_t count = piece_length(gradient, first), after = first + count, number = first / PIECE_ELEMENTS;
+    if (after < gradient.rows * gradient.cols)
+        device_fetch(offload->device, (int)((number + 1) % DEVICE_FETCHES),
+                     piece_of(gradient, after, piece_length(gradient, after)));
+    return device_fetched(offload->device, (int)(number % DEVICE_FETCHES), offload->staging,
+                          piece_of(gradient, first, count), err);
+}
+
 void offload_step(struct offload *offload, const struct trained_parameter *trained,
                   struct adamw_options options) {
-    struct tensor weight = trained->parts[OPTIMIZER_WEIGHT];
+    struct tensor weight = trained->parts[OPTIMIZER_WEIGHT], whole = trained->parts[OPTIMIZER_GRADIENT];
+    device_fetch(offload->device, 0, piece_of(whole, 0, piece_length(whole, 0)));
     for (int64_t first = 0, count; first < weight.rows * weight.cols; first += count) {
+        struct error err;
         count = piece_length(weight, first);
         struct tensor gradient = tensor_cols(offload->gradient, 0, count);
         struct tensor half = tensor_cols(offload->half, 0, count);
-        move(offload, offload->host, gradient, offload->device,
-             piece_of(trained->parts[OPTIMIZER_GRADIENT], first, count));
-        if (offload->device->failed) return; /* the weights stay as they are */
+        if (take_gradient(offload, whole, first, &err) != STATUS_OK) return; /* weights stay as they are */
+        device_write(offload->host, gradient, offload->staging);
         adamw_step(offload->host, piece_of(weight, first, count),
                    piece_of(trained->parts[OPTIMIZER_FIRST], first, count),
                    piece_of(trained->parts[OPTIMIZER_SECOND], first, count), gradient, half, options);
         show_piece(offload, trained, first, count, half);
     }
-    clear(offload->device, trained->parts[OPTIMIZER_GRADIENT]);
+    clear(offload->device, whole);
 }
 
 void offload_show(struct offload *offload, const struct trained_parameter *trained) {

@@ -2,7 +2,8 @@
  * on the host, to which gradients come down and from which the new weights go up, a piece at a time. The
  * numbers are those of the CPU's AdamW, which differs from the device's in the last bits at most.
  *
- * Each piece waits for the one before: nothing is computed on the device meanwhile. */
+ * While the host computes a piece, the gradient of the next one comes down and the weights of the one before
+ * go up. */
 #ifndef VS2_TRAIN_OFFLOAD_H
 #define VS2_TRAIN_OFFLOAD_H
 

@@ -45,9 +45,9 @@ struct cuda_fault {
 
 /* Pinned memory in sections that are filled in turn; a section is used again when the copies out of it are
  * done. */
-enum { STAGING_SECTIONS = 8, STAGING_BYTES = 1 << 20 };
+enum { STAGING_SECTIONS = 8, STAGING_LANDINGS = DEVICE_FETCHES, STAGING_BYTES = DEVICE_FETCH_BYTES };
 struct cuda_staging {
-    char *memory; /* STAGING_SECTIONS * STAGING_BYTES, and one section more that results land in */
+    char *memory; /* STAGING_SECTIONS * STAGING_BYTES, and STAGING_LANDINGS sections that results land in */
     cudaEvent_t copied[STAGING_SECTIONS];
     int section;
     size_t used; /* bytes of the current section */
@@ -78,7 +78,7 @@ struct cuda_cudnn;    /* cudnn.h */
 struct cuda_state {
     cudaStream_t stream; /* that work is queued on */
     struct cuda_staging staging;
-    struct cuda_side_stream copies; /* to the GPU, beside the operations */
+    struct cuda_side_stream copies; /* to the GPU and back, beside the operations */
     struct cuda_staging copy_staging;
     struct cuda_graph graph;
     struct cuda_fault *fault; /* on the device */
@@ -108,6 +108,8 @@ void cuda_write(struct device *device, void *to, const void *from, size_t bytes)
 void cuda_read(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_write_ahead(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_turn_ahead(struct device *device);
+void cuda_fetch(struct device *device, int place, const void *from, size_t bytes);
+void cuda_fetched(struct device *device, int place, void *to, size_t bytes);
 
 /* side_stream.c. Between begin and end work is queued on the side's stream, behind the operations that were
  * queued before; nothing may be read or written meanwhile, and nothing allocated. `mark` is put behind it,

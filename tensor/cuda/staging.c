@@ -3,9 +3,13 @@
 
 #include "tensor/cuda/cuda.h"
 
+/* Marks on the stream of copies: a turn, and behind each place of a fetch. */
+enum { MARK_TURN, MARK_FETCHED, COPY_MARKS = MARK_FETCHED + DEVICE_FETCHES };
+
 enum status cuda_staging_open(struct cuda_staging *staging, struct error *err) {
-    cudaError_t error = cudaHostAlloc((void **)&staging->memory,
-                                      (size_t)(STAGING_SECTIONS + 1) * STAGING_BYTES, cudaHostAllocDefault);
+    cudaError_t error =
+        cudaHostAlloc((void **)&staging->memory,
+                      (size_t)(STAGING_SECTIONS + STAGING_LANDINGS) * STAGING_BYTES, cudaHostAllocDefault);
     for (int i = 0; i < STAGING_SECTIONS && error == cudaSuccess; i++)
         error = cudaEventCreateWithFlags(&staging->copied[i], cudaEventDisableTiming);
     if (error == cudaSuccess) return STATUS_OK;
@@ -75,21 +79,43 @@ void cuda_write_ahead(struct device *device, void *to, const void *from, size_t 
 void cuda_turn_ahead(struct device *device) {
     struct cuda_side_stream *copies = &cuda_state(device)->copies;
     cuda_side_begin(device, copies);
-    cuda_side_end(device, copies, 0);
-    cuda_side_wait(device, copies, 0);
+    cuda_side_end(device, copies, MARK_TURN);
+    cuda_side_wait(device, copies, MARK_TURN);
+}
+
+static char *landing(const struct cuda_staging *staging, int number) {
+    return staging->memory + (size_t)(STAGING_SECTIONS + number) * STAGING_BYTES;
+}
+
+void cuda_fetch(struct device *device, int place, const void *from, size_t bytes) {
+    struct cuda_state *state = cuda_state(device);
+    static_assert((int)COPY_MARKS <= SIDE_MARKS, "a mark for each place");
+    cuda_side_begin(device, &state->copies);
+    cuda_check(device,
+               cudaMemcpyAsync(landing(&state->copy_staging, place), from, bytes, cudaMemcpyDeviceToHost,
+                               state->copies.stream),
+               "reading from the GPU");
+    cuda_side_end(device, &state->copies, MARK_FETCHED + place);
+}
+
+void cuda_fetched(struct device *device, int place, void *to, size_t bytes) {
+    struct cuda_state *state = cuda_state(device);
+    cudaError_t error = cudaEventSynchronize(state->copies.marks[MARK_FETCHED + place]);
+    if (cuda_check(device, error, "reading from the GPU"))
+        memcpy(to, landing(&state->copy_staging, place), bytes);
 }
 
 void cuda_read(struct device *device, void *to, const void *from, size_t bytes) {
     struct cuda_state *state = cuda_state(device);
     cuda_group_end(device);
-    char *landing = state->staging.memory + (size_t)STAGING_SECTIONS * STAGING_BYTES;
+    char *room = landing(&state->staging, 0);
     for (size_t done = 0, piece; done < bytes; done += piece) {
         piece = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
         cudaError_t error =
-            cudaMemcpyAsync(landing, (const char *)from + done, piece, cudaMemcpyDeviceToHost, state->stream);
+            cudaMemcpyAsync(room, (const char *)from + done, piece, cudaMemcpyDeviceToHost, state->stream);
         if (!cuda_check(device, error, "reading from the GPU")) return;
         cuda_wait(device, "reading from the GPU");
         if (device->failed) return;
-        memcpy((char *)to + done, landing, piece);
+        memcpy((char *)to + done, room, piece);
     }
 }

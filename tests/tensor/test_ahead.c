@@ -95,21 +95,47 @@ static bool waits_for_readers(const char *device) {
     return same;
 }
 
+/* A read in two halves has what lies behind the operations queued before, each place its own. */
+static bool fetches(const char *device) {
+    enum { PART = DEVICE_FETCH_BYTES / sizeof(float) };
+    struct fixture f;
+    float *values = malloc(DEVICE_FETCH_BYTES);
+    assert_non_null(values);
+    if (prepare(&f, device)) fail_msg("%s", err.message);
+    assert_true(ahead_put(f.ahead, f.first, BYTES));
+    ahead_turn(f.ahead);
+    device_synchronize(&f.device, &err);
+    add(&f.device, f.sum, find(&f, f.first));
+    bool same = true;
+    for (int place = 0; place < DEVICE_FETCHES; place++)
+        device_fetch(&f.device, place, tensor_cols(f.sum, place * PART, PART));
+    for (int place = 0; place < DEVICE_FETCHES; place++) {
+        struct tensor part = tensor_cols(f.sum, place * PART, PART);
+        assert_int_equal(device_fetched(&f.device, place, values, part, &err), STATUS_OK);
+        for (int i = 0; i < PART && same; i++) same = values[i] == (float)(place * PART + i + 1);
+    }
+    finish(&f);
+    free(values);
+    return same;
+}
+
 static void copies_and_operations_meet(void **state) {
     (void)state;
     static const char *const devices[] = {"cpu", "guard", "emulated"};
     for (size_t d = 0; d < sizeof devices / sizeof *devices; d++) {
         assert_true(arrives(devices[d]));
         assert_true(waits_for_readers(devices[d]));
+        assert_true(fetches(devices[d]));
     }
 }
 
-/* The test of the test: without the events both go wrong. */
+/* The test of the test: without the events all go wrong. */
 static void without_events_it_shows(void **state) {
     (void)state;
     emulator_forget_events(true);
     assert_false(arrives("emulated"));
     assert_false(waits_for_readers("emulated"));
+    assert_false(fetches("emulated"));
     emulator_forget_events(false);
 }
 
@@ -166,7 +192,10 @@ static void failures_are_reported(void **state) {
         if (status == STATUS_OK) {
             ahead_put(f.ahead, f.first, 64);
             ahead_turn(f.ahead);
-            status = device_synchronize(&f.device, &err);
+            float one;
+            device_fetch(&f.device, 1, tensor_cols(f.sum, 0, 1));
+            status = device_fetched(&f.device, 1, &one, tensor_cols(f.sum, 0, 1), &err);
+            if (status == STATUS_OK) status = device_synchronize(&f.device, &err);
         }
         bool reached = emulator_fail_call(0) >= failing;
         assert_int_equal(status != STATUS_OK, reached);
