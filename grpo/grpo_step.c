@@ -167,6 +167,7 @@ static enum status run_passes(struct learning *learning, struct run_step *step, 
         }
         step->labels += pass_group_values(groups, learning->count);
         announce(learning, learning->first + learning->count);
+        if (learning->first + learning->count == passes->count) optimizer_last_pass(&grpo->run.optimizer);
         status = pass_groups_train(grpo->run.runner, groups, learning->count, grpo_reading(grpo), &loss, err);
         learning->first += learning->count;
     }

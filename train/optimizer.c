@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "tensor/ops.h"
+#include "train/buckets.h"
 #include "train/offload.h"
 #include "train/units.h"
 
@@ -288,9 +289,21 @@ err:
     return STATUS_FAILED;
 }
 
+/* Sums of whole gradients beside the passes, once all processes have what is their own. */
+static enum status open_buckets(struct optimizer *optimizer, struct error *err) {
+    optimizer->buckets = buckets_new(optimizer, optimizer->stage == 0, err);
+    return optimizer->buckets ? STATUS_OK : STATUS_FAILED;
+}
+
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
                            struct optimizer_sharing sharing, struct error *err) {
-    return open_parts(optimizer, model, freeze, sharing, OPTIMIZER_PARTS, err);
+    enum status own = open_parts(optimizer, model, freeze, sharing, OPTIMIZER_PARTS, err);
+    if (!sharing.overlaps || communicator_size(sharing.processes) == 1 || sharing.stage >= STAGE_OF_GRADIENTS)
+        return own;
+    enum status status = communicator_agree(sharing.processes, own, err);
+    if (status == STATUS_OK) status = open_buckets(optimizer, err);
+    if (status != STATUS_OK && own == STATUS_OK) optimizer_close(optimizer);
+    return status;
 }
 
 enum status optimizer_open_weights(struct optimizer *optimizer, struct model *model,
@@ -301,6 +314,7 @@ enum status optimizer_open_weights(struct optimizer *optimizer, struct model *mo
 
 void optimizer_close(struct optimizer *optimizer) {
     optimizer_drop_weights(optimizer);
+    buckets_free(optimizer->buckets);
     units_free(optimizer->units);
     offload_free(optimizer->offload);
     for (size_t i = 0; i < optimizer->memory_count; i++)
@@ -317,11 +331,20 @@ void optimizer_close(struct optimizer *optimizer) {
 
 /* ---- Processes --------------------------------------------------------------------------------------- */
 
+void optimizer_last_pass(struct optimizer *optimizer) {
+    if (optimizer->buckets) buckets_last_pass(optimizer->buckets);
+}
+
+enum status optimizer_end_passes(struct optimizer *optimizer, struct error *err) {
+    return optimizer->buckets ? buckets_begin_rest(optimizer->buckets, err) : STATUS_OK;
+}
+
 enum status optimizer_reduce(struct optimizer *optimizer, struct error *err) {
     struct communicator *processes = optimizer->processes;
     struct device *device = optimizer->model->device;
     if (communicator_size(processes) == 1) return STATUS_OK;
     if (optimizer->units) return units_settle(optimizer->units, err); /* they have begun it */
+    if (optimizer->buckets) return buckets_settle(optimizer->buckets, err);
     for (size_t i = 0; i < optimizer->count; i++) {
         const struct trained_parameter *trained = &optimizer->trained[i];
         const struct parameter *p = trained->parameter;

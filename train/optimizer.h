@@ -62,13 +62,14 @@ struct optimizer_sharing {
     /* Of ZeRO: 0, each keeps everything; 1, each steps its own part; 2, it has no whole gradients either; 3,
      * nor a whole model. */
     int stage;
-    bool overlaps; /* from stage 2 on: exchanges go on beside the passes (train/exchange.h) */
+    bool overlaps; /* exchanges go on beside the passes (train/exchange.h) */
     /* A CPU that keeps master weights and moments of a model on another device (train/offload.h), and
      * outlives the optimizer; NULL: the model's device keeps them. */
     struct device *host;
 };
 
 struct units;   /* train/units.h */
+struct buckets; /* train/buckets.h */
 struct offload; /* train/offload.h */
 
 /* Memory that the optimizer gives back. */
@@ -82,6 +83,7 @@ struct optimizer {
     struct communicator *processes;
     int stage;               /* 0 with one process */
     struct units *units;     /* from stage 2 on: the rooms of what is not whole; else NULL */
+    struct buckets *buckets; /* below it, where exchanges go on beside the passes; else NULL */
     struct device *keeper;   /* of master weights and moments: the model's device, or the sharing's host */
     struct offload *offload; /* NULL: the keeper is the model's device */
     struct model gradients;  /* the gradients in the model's own shape; tensors of frozen parameters have no
@@ -144,6 +146,12 @@ int64_t optimizer_shared_bytes(const struct model *model, const struct parameter
                                const struct freeze *freeze, struct optimizer_sharing sharing);
 int64_t optimizer_host_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,
                              struct optimizer_sharing sharing);
+
+/* Where gradients are summed beside the passes: before this process's last training pass of a step, and after
+ * it, before anything else that the processes do together. Elsewhere both do nothing. After a failure of the
+ * second this process can do nothing with the others any more. */
+void optimizer_last_pass(struct optimizer *optimizer);
+enum status optimizer_end_passes(struct optimizer *optimizer, struct error *err);
 
 /* Adds up the gradients of all processes, as far as this one needs them; to be called before norm and step.
  */

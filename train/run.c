@@ -193,7 +193,8 @@ static enum status stop(struct train_run *run, struct error *err) {
 
 static enum status open_run(struct train_run *run, const struct train_config *config,
                             const struct run_stage *stage, struct error *err) {
-    enum status status = run_open_data(run, config, stage, err);
+    enum status status = run_agree(run, run_open_data(run, config, stage, err), err);
+    if (status == STATUS_OK) status = run_compare(run, err);
     if (status == STATUS_OK) status = run_open_model(run, err);
     if (status == STATUS_OK && stage->open) status = stage->open(stage->context, err);
     status = run_agree(run, status, err);

@@ -163,7 +163,9 @@ void run_show_reading(void *progress, int64_t done, int64_t total);
 /* run_model.c: device, model, optimizer, and the cache of features. */
 enum status run_open_model(struct train_run *run, struct error *err);
 
-/* run_open.c: the checkpoint to go on from, the log, and the writer of checkpoints. */
+/* run_open.c: whether the processes have the same settings and model, once the data is there; the checkpoint
+ * to go on from, the log, and the writer of checkpoints. */
+enum status run_compare(struct train_run *run, struct error *err);
 enum status run_open_outputs(struct train_run *run, struct error *err);
 
 /* run_processes.c: what several processes do together. Adds up what each did in a step, and the gradients;
@@ -175,7 +177,7 @@ enum status run_agree(const struct train_run *run, enum status status, struct er
 
 /* run_agree where a stage's passes end, training ones (`backward`) or others: where processes share the
  * model, this one takes part in the passes of those that have some left. */
-enum status run_end_passes(const struct train_run *run, bool backward, enum status status, struct error *err);
+enum status run_end_passes(struct train_run *run, bool backward, enum status status, struct error *err);
 
 /* run_evaluate.c: what is held out, and the benchmark. */
 bool run_evaluates(const struct train_run *run);

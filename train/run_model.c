@@ -100,6 +100,7 @@ enum status run_open_model(struct train_run *run, struct error *err) {
     run->visual->frames = device_describe(&run->device).own_memory;
     const struct optimizer_sharing sharing = run_sharing(run);
     status = optimizer_open_model(run->folder, &run->device, run_dtype(config), &freeze, &run->model, err);
+    status = run_agree(run, status, err); /* what follows they do together */
     if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, sharing, err);
     if (status == STATUS_OK) status = make_cache(run, err);
     if (status != STATUS_OK) return status;

@@ -25,8 +25,6 @@ static enum status describe_checkpoints(struct train_run *run, struct error *err
     const struct train_config *config = run->config;
     run->trained = run_trained(&run->optimizer, err);
     if (!run->trained) return STATUS_FAILED;
-    run->fingerprint = fingerprint(run);
-    if (!run->fingerprint) return error_set(err, "out of memory for the settings of a checkpoint");
     run->checkpoints = (struct checkpoint_run){
         .processes = run->optimizer.stage > 0 ? config->processes : NULL,
         .output_dir = config->output_dir,
@@ -130,7 +128,7 @@ static enum status compare_models(const struct train_run *run, struct error *err
 
 /* The processes must agree on what a step computes, and on how they share the state. */
 static enum status compare_settings(const struct train_run *run, struct error *err) {
-    json_t *settings = json_copy(run->fingerprint);
+    json_t *settings = run->fingerprint ? json_copy(run->fingerprint) : NULL;
     bool made =
         settings &&
         json_object_set_new(settings, "zero_stage", json_integer((json_int_t)run->config->zero_stage)) == 0 &&
@@ -143,12 +141,16 @@ static enum status compare_settings(const struct train_run *run, struct error *e
     return status;
 }
 
+enum status run_compare(struct train_run *run, struct error *err) {
+    run->fingerprint = fingerprint(run);
+    enum status status = compare_settings(run, err);
+    return status == STATUS_OK ? compare_models(run, err) : status;
+}
+
 enum status run_open_outputs(struct train_run *run, struct error *err) {
     char *folder = NULL;
     enum status status = run_agree(run, run_leads(run) ? prepare_folder(run, err) : STATUS_OK, err);
     if (status == STATUS_OK) status = run_agree(run, describe_checkpoints(run, err), err);
-    if (status == STATUS_OK) status = compare_settings(run, err);
-    if (status == STATUS_OK) status = compare_models(run, err);
     if (status == STATUS_OK) status = run_agree(run, choose_resume(run, &folder, err), err);
     if (status == STATUS_OK && folder) status = load_checkpoint(run, folder, err);
     if (status == STATUS_OK && run_leads(run)) status = open_log(run, folder, err);

@@ -14,8 +14,13 @@ enum status run_agree(const struct train_run *run, enum status status, struct er
     return communicator_agree(run->config->processes, status, err);
 }
 
-enum status run_end_passes(const struct train_run *run, bool backward, enum status status,
-                           struct error *err) {
+enum status run_end_passes(struct train_run *run, bool backward, enum status status, struct error *err) {
+    struct error own;
+    enum status begun = backward ? optimizer_end_passes(&run->optimizer, &own) : STATUS_OK;
+    if (begun != STATUS_OK) { /* the others wait for this process, which is to end all */
+        if (status == STATUS_OK) *err = own;
+        return status == STATUS_OK ? begun : status;
+    }
     return units_finish(run->optimizer.units, run->config->processes, backward, status, err);
 }
 
@@ -40,7 +45,6 @@ enum status run_join_step(struct train_run *run, struct run_step *step, struct e
     step->flops = sums[5];
     step->bad_processes = (int64_t)sums[6];
     step->bad_process = (int64_t)sums[7];
-    if (step->micro_batches == 0) return STATUS_OK;
     return optimizer_reduce(&run->optimizer, err);
 }
 

@@ -158,6 +158,7 @@ static enum status accumulate(struct sft *sft, struct run_step *step, struct pen
         status = pending_add(pending, batch, err);
         if (status != STATUS_OK) return status;
     }
+    if (pending->sample_count > 0) optimizer_last_pass(&sft->run.optimizer);
     return pending_run(pending, sft->run.runner, true, stream_peek(sft->stream), &step->loss, err);
 }
 

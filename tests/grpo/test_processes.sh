@@ -55,7 +55,7 @@ for stage in "${stages[@]}"; do
   same two
   rm -r two
   $many || continue
-  run 4 four gradient_accumulation_steps=1 zero_stage=$stage
+  run 4 four gradient_accumulation_steps=1 zero_stage=$stage overlap_comm=true
   same four
   rm -r four
 done

@@ -11,6 +11,7 @@
 #include "tensor/ops.h"
 #include "tests/device.h"
 #include "tests/model/support_golden.h"
+#include "train/buckets.h"
 #include "train/pass.h"
 
 static struct error err;
@@ -60,11 +61,13 @@ static float gradient_of(int r, size_t p, int64_t i, int s) {
     return sinf((float)(i % 101) + (float)p * 0.7f + (float)r * 0.3f + (float)s) * 1e-2f;
 }
 
-/* Adds this process's gradients as a pass does, unit by unit; `bad`: one of them is no number. */
+/* Adds this process's gradients as a step's only pass does, unit by unit from the last to the first; `bad`:
+ * one of them is no number. */
 static void write_gradients(struct fixture *f, int step, bool bad) {
-    for (size_t p = 0; p < f->optimizer.count; p++) {
+    optimizer_last_pass(&f->optimizer);
+    for (size_t p = f->optimizer.count; p-- > 0;) {
         const struct parameter *parameter = f->optimizer.trained[p].parameter;
-        const struct parameter *next = p + 1 < f->optimizer.count ? parameter + 1 : NULL;
+        const struct parameter *next = p > 0 ? parameter - 1 : NULL;
         struct tensor gradient = f->optimizer.trained[p].gradient;
         int64_t elements = gradient.rows * gradient.cols;
         float *values = malloc((size_t)elements * sizeof *values);
@@ -76,6 +79,8 @@ static void write_gradients(struct fixture *f, int step, bool bad) {
         if (!next || next->unit != parameter->unit || next->layer != parameter->layer)
             model_leave(&f->optimizer.gradients, parameter->unit, parameter->layer);
     }
+    if (f->optimizer.buckets) assert_true(buckets_begun(f->optimizer.buckets) > UNIT_KINDS); /* all have */
+    assert_int_equal(optimizer_end_passes(&f->optimizer, &err), STATUS_OK);
 }
 
 static double take_step(struct fixture *f, int step, double norm) {
@@ -117,9 +122,9 @@ static void test_steps(void **state) {
     (void)state;
     static const char *const models[] = {"tests/golden/model/tied", "tests/golden/model/untied"};
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16};
-    for (int test = 0; test < 20; test++) { /* the last 8 again, with exchanges beside the passes */
+    for (int test = 0; test < 28; test++) { /* the last 16 with exchanges beside the passes */
         struct fixture whole, shared;
-        int stage = test < 12 ? 1 + test / 4 : test / 4 - 1;
+        int stage = test < 12 ? 1 + test / 4 : test / 4 - 3;
         open_all(&whole, models[test / 2 % 2], types[test % 2], 0, false);
         open_all(&shared, models[test / 2 % 2], types[test % 2], stage, test >= 12);
         assert_int_equal(shared.optimizer.stage, size > 1 ? stage : 0);
@@ -259,19 +264,26 @@ static void assert_near(struct fixture *a, struct fixture *b, struct tensor x, s
 static void test_uneven_passes(void **state) {
     (void)state;
     static const char *const shapes[] = {"tied", "untied"};
-    for (int test = 0; test < 8; test++) {
+    for (int test = 0; test < 12; test++) {
         const char *shape = shapes[test % 2];
+        const int stage = test < 4 ? 2 + test / 2 : test / 2 - 2; /* 2, 3; beside the passes 0 to 3 */
         char folder[64];
         snprintf(folder, sizeof folder, "tests/golden/model/%s", shape);
         struct fixture whole, shared, *both[] = {&whole, &shared};
         open_all(&whole, folder, DTYPE_F32, 0, false);
-        open_all(&shared, folder, DTYPE_F32, 2 + test / 2 % 2, test >= 4);
+        open_all(&shared, folder, DTYPE_F32, stage, test >= 4);
         double sums[2] = {0};
         for (int f = 0; f < 2; f++) {
-            struct units *units = both[f]->optimizer.units;
+            struct optimizer *optimizer = &both[f]->optimizer;
+            struct units *units = optimizer->units;
             if (rank == 0) sums[f] += run_pass(both[f], shape, "text", true, STATUS_OK);
+            if (rank == size - 1 && rank > 0) optimizer_last_pass(optimizer);
             if (rank == size - 1) sums[f] += run_pass(both[f], shape, "video", true, STATUS_OK);
+            if (rank == 0) optimizer_last_pass(optimizer);
             if (rank == 0) sums[f] += run_pass(both[f], shape, "mixed", true, STATUS_OK);
+            bool passes = rank == 0 || rank == size - 1;
+            if (optimizer->buckets) assert_int_equal(buckets_begun(optimizer->buckets) > 0, passes);
+            assert_int_equal(optimizer_end_passes(optimizer, &err), STATUS_OK);
             assert_int_equal(units_finish(units, all, true, STATUS_OK, &err), STATUS_OK);
             if (rank == size - 1) sums[f] += run_pass(both[f], shape, "mixed", false, STATUS_OK);
             assert_int_equal(units_finish(units, all, false, STATUS_OK, &err), STATUS_OK);
@@ -282,6 +294,8 @@ static void test_uneven_passes(void **state) {
             const struct trained_parameter *trained = &shared.optimizer.trained[p];
             struct tensor sum = shard_view(whole.optimizer.trained[p].gradient, trained->shard);
             assert_near(&whole, &shared, sum, trained->parts[OPTIMIZER_GRADIENT], trained->parameter->name);
+            if (stage == 0)
+                assert_same(&whole, &shared, whole.optimizer.trained[p].gradient, trained->gradient, "sums");
         }
         close_all(&shared);
         close_all(&whole);
