@@ -158,21 +158,32 @@ static char **cut_texts(const char *all, int count, size_t length, struct error 
     return texts;
 }
 
-char **communicator_share(struct communicator *communicator, const char *text, struct error *err) {
-    int size = communicator_size(communicator);
-    if (size == 1) return cut_texts(text, 1, 0, err);
-    uint64_t own = strlen(text) + 1, longest = 0;
-    uint64_t *lengths = memory_new((size_t)size, sizeof *lengths, "texts of the processes", err);
-    enum status status =
-        lengths ? communicator_gather_bytes(communicator, "lengths of texts", lengths, &own, sizeof own, err)
-                : STATUS_FAILED;
-    for (int r = 0; status == STATUS_OK && r < size; r++)
-        if (lengths[r] > longest) longest = lengths[r];
+/* *longest = the bytes of the longest of everybody's texts. Whether memory is short is agreed on first: the
+ * others would wait for this process. */
+static enum status find_longest(struct communicator *c, const char *text, uint64_t *longest,
+                                struct error *err) {
+    uint64_t own = strlen(text) + 1;
+    uint64_t *lengths = memory_new((size_t)c->size, sizeof *lengths, "texts of the processes", err);
+    enum status status = communicator_agree(c, lengths ? STATUS_OK : STATUS_FAILED, err);
+    if (status == STATUS_OK)
+        status = communicator_gather_bytes(c, "lengths of texts", lengths, &own, sizeof own, err);
+    *longest = 0;
+    for (int r = 0; status == STATUS_OK && r < c->size; r++)
+        if (lengths[r] > *longest) *longest = lengths[r];
     free(lengths);
-    char *padded = NULL, *all = NULL, **texts = NULL;
-    if (status == STATUS_OK && (padded = memory_new(longest, 1, "texts of the processes", err)) &&
-        (all = memory_new((size_t)size, longest, "texts of the processes", err))) {
-        memcpy(padded, text, own);
+    return status;
+}
+
+char **communicator_share(struct communicator *communicator, const char *text, struct error *err) {
+    const int size = communicator_size(communicator);
+    if (size == 1) return cut_texts(text, 1, 0, err);
+    uint64_t longest;
+    if (find_longest(communicator, text, &longest, err) != STATUS_OK) return NULL;
+    char **texts = NULL, *padded = memory_new(longest, 1, "texts of the processes", err);
+    char *all = memory_new((size_t)size, longest, "texts of the processes", err);
+    if (communicator_agree(communicator, padded && all ? STATUS_OK : STATUS_FAILED, err) == STATUS_OK &&
+        padded && all) {
+        memcpy(padded, text, strlen(text) + 1);
         if (communicator_gather_bytes(communicator, "texts", all, padded, longest, err) == STATUS_OK)
             texts = cut_texts(all, size, longest, err);
     }
