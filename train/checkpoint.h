@@ -8,11 +8,10 @@
  *       vs2_state/model.safetensors  f32 weights and moments of what is trained, and a moving reference
  *       vs2_state/state.json         the caller's state, what must be equal on resume, all files' sizes
  *
- * Where processes share the state each writes what it keeps, side by side, and nothing of it goes over the
- * wire:
+ * Where processes share the state each writes what it keeps, its shard (train/communicator.h) of every
+ * parameter, side by side, and nothing of it goes over the wire:
  *
- *       vs2_state/process-1-of-4/model.safetensors   its shard (train/communicator.h) of every parameter's
- * rows
+ *       vs2_state/process-1-of-4/model.safetensors
  *
  * The shards of a tensor, in the order of the processes, are the tensor; so any number of processes resumes
  * from them, and reads what it needs. The model itself is written by process 0, which the others give their

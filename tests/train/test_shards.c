@@ -92,10 +92,10 @@ static void assert_names(const struct fixture *fixture, const char *expected) {
 
 /* ---- Tests ------------------------------------------------------------------------------------------- */
 
-static void each_writes_its_own(void **state) {
-    (void)state;
+static void check_own(bool has_reference) {
     struct fixture fixture;
     prepare(&fixture);
+    fixture.run.has_reference = has_reference;
     save_surely(&fixture, 10);
     fixture.run.snapshot_limit = 0; /* and without a thread */
     save_surely(&fixture, 20);
@@ -114,6 +114,12 @@ static void each_writes_its_own(void **state) {
         free(folder);
     }
     finish(&fixture);
+}
+
+static void each_writes_its_own(void **state) {
+    (void)state;
+    check_own(false);
+    check_own(true); /* the weights of a moving reference model, too */
 }
 
 /* Several go on from what one has written. */
