@@ -17,6 +17,9 @@ int emulator_fail_call(int n);
 /* From now on no stream waits for another one's events: what a program that forgets them would compute. */
 void emulator_forget_events(bool forgets);
 
+/* The same, but calls after the n-th succeed. */
+int emulator_fail_one_call(int n);
+
 /* Gives each device so many bytes of memory, of which what is taken counts; 0: the 8 GiB that it has. */
 void emulator_set_memory(size_t bytes);
 

@@ -1,5 +1,6 @@
 /* The runtime: devices, memory, streams, events. A stream is a list of work; nothing runs before somebody
  * waits. */
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,9 +50,9 @@ static struct {
     int region_count;
     struct opted opted[OPTED_MOST];
     int opted_count;
-    int fail_at, calls; /* emulator_fail_call */
-    bool forgets;       /* emulator_forget_events */
-    size_t memory;      /* emulator_set_memory */
+    int fail_at, fail_last, calls; /* emulator_fail_call, and emulator_fail_one_call */
+    bool forgets;                  /* emulator_forget_events */
+    size_t memory;                 /* emulator_set_memory */
     int64_t counts[EMULATOR_COUNTS];
     int running;             /* the device whose work is running */
     bool open[DEVICES_MOST]; /* work is running that may touch all memory of the device */
@@ -69,11 +70,20 @@ void machine_die(const char *format, ...) {
     abort();
 }
 
-int emulator_fail_call(int n) {
+static int fail_calls(int first, int last) {
     int calls = machine.calls;
-    machine.fail_at = n;
+    machine.fail_at = first;
+    machine.fail_last = last;
     machine.calls = 0;
     return calls;
+}
+
+int emulator_fail_call(int n) {
+    return fail_calls(n, INT_MAX);
+}
+
+int emulator_fail_one_call(int n) {
+    return fail_calls(n, n);
 }
 
 void emulator_forget_events(bool forgets) {
@@ -86,7 +96,7 @@ void emulator_set_memory(size_t bytes) {
 
 bool machine_call_fails(void) {
     machine.calls++;
-    return machine.fail_at && machine.calls >= machine.fail_at;
+    return machine.fail_at && machine.calls >= machine.fail_at && machine.calls <= machine.fail_last;
 }
 
 void machine_count(enum emulator_count what) {
