@@ -168,7 +168,7 @@ static enum status find_longest(struct communicator *c, const char *text, uint64
     if (status == STATUS_OK)
         status = communicator_gather_bytes(c, "lengths of texts", lengths, &own, sizeof own, err);
     *longest = 0;
-    for (int r = 0; status == STATUS_OK && r < c->size; r++)
+    for (int r = 0; lengths && status == STATUS_OK && r < c->size; r++)
         if (lengths[r] > *longest) *longest = lengths[r];
     free(lengths);
     return status;
