@@ -113,7 +113,7 @@ enum status grpo_evaluate(void *context, struct run_evaluation *evaluation, stru
         free(sums.rewards);
         return status;
     }
-    status = optimizer_gather_weights(&grpo->run.optimizer, err);
+    status = optimizer_gather_weights(&grpo->run.optimizer, pass_runner_arena(grpo->run.runner), err);
     if (status == STATUS_OK) status = run_agree(&grpo->run, evaluate_own(grpo, &sums, evaluation, err), err);
     optimizer_drop_weights(&grpo->run.optimizer);
     double *const all[] = {&sums.completions, &sums.accuracy, &sums.reward, &sums.tokens, &sums.truncated};

@@ -234,12 +234,13 @@ enum status grpo_generate(struct grpo *grpo, const struct grpo_position *at, str
         if (!grpo->generation) status = STATUS_FAILED;
     }
     status = run_agree(&grpo->run, status, err);
-    if (status == STATUS_OK) status = optimizer_gather_weights(&grpo->run.optimizer, err);
+    if (status == STATUS_OK)
+        status = optimizer_gather_weights(&grpo->run.optimizer, pass_runner_arena(grpo->run.runner), err);
     if (status == STATUS_OK) status = run_agree(&grpo->run, complete(grpo, at, err), err);
     if (status == STATUS_OK) status = grpo_join_generation(grpo, err);
     if (status == STATUS_OK && config->dynamic_sampling) status = sample_dynamically(grpo, err);
-    optimizer_drop_weights(&grpo->run.optimizer);
     if (grpo->rollout) rollout_rest(grpo->rollout); /* learning needs the memory */
+    optimizer_drop_weights(&grpo->run.optimizer);
     if (status == STATUS_OK) status = measure(grpo, err);
     status = run_end_passes(&grpo->run, false, status, err);
     if (status == STATUS_OK && grpo->reads_old) status = grpo_join_generation(grpo, err);

@@ -5,6 +5,8 @@
 
 #include "tensor/device.h"
 
+enum { ARENA_ALIGNMENT = 64 }; /* bytes, of every tensor's begin; it takes a multiple of them, at least one */
+
 struct arena_chunk;
 
 struct arena {
@@ -25,11 +27,11 @@ struct arena_mark {
 void arena_init(struct arena *arena, struct device *device, size_t chunk_bytes);
 void arena_free(struct arena *arena);
 
-/* Makes sure that a tensor of so many bytes, the next one, has its place. Fails when there is no memory, and
- * the device is as it was. */
+/* Makes sure that a tensor of so many bytes, the next one, has its place, or tensors that take so many
+ * together: in one chunk. Fails when there is no memory, and the device is as it was. */
 enum status arena_reserve(struct arena *arena, size_t bytes, struct error *err);
 
-/* An uninitialised contiguous [rows, cols] tensor, aligned to 64 bytes. When there is no memory the device
+/* An uninitialised contiguous [rows, cols] tensor. When there is no memory the device
  * has failed (see device.h) and the tensor's data is NULL; operations on it are then skipped. */
 struct tensor arena_tensor(struct arena *arena, enum dtype dtype, int64_t rows, int64_t cols);
 

@@ -22,7 +22,8 @@ enum status communicator_open(struct communicator **communicator, struct error *
     if (status != STATUS_OK) return status;
     struct communicator *c = memory_new(1, sizeof *c, "the communicator", err);
     if (!c) return STATUS_FAILED;
-    status = transport_open(&c->transport, &place, err);
+    c->verdicts = memory_new((size_t)place.size, sizeof *c->verdicts, "the communicator", err);
+    status = c->verdicts ? transport_open(&c->transport, &place, err) : STATUS_FAILED;
     c->rank = c->transport.rank;
     c->size = c->transport.size;
     if (status == STATUS_OK) {
@@ -34,6 +35,7 @@ enum status communicator_open(struct communicator **communicator, struct error *
         }
         *communicator = c;
     } else {
+        free(c->verdicts);
         free(c);
     }
     return status;
@@ -58,6 +60,7 @@ void communicator_close(struct communicator *communicator, enum status status) {
     exchange_queue_close(communicator);
     heartbeat_stop(communicator->heartbeat);
     transport_close(&communicator->transport);
+    free(communicator->verdicts);
     free(communicator->sent);
     free(communicator->received);
     free(communicator);
@@ -106,12 +109,6 @@ enum status communicator_sum_bytes(struct communicator *c, float *received, cons
 
 /* ---- Agreement --------------------------------------------------------------------------------------- */
 
-/* What each process has to say. */
-struct verdict {
-    int32_t status;
-    char message[ERROR_MESSAGE_SIZE];
-};
-
 static void verdict_fill(struct verdict *verdict, const struct communicator *c, enum status status,
                          const struct error *err) {
     *verdict = (struct verdict){.status = status};
@@ -125,8 +122,7 @@ static void verdict_fill(struct verdict *verdict, const struct communicator *c, 
 
 enum status communicator_agree(struct communicator *communicator, enum status status, struct error *err) {
     if (communicator_size(communicator) == 1) return status;
-    struct verdict own, *all = memory_new((size_t)communicator->size, sizeof *all, "an agreement", err);
-    if (!all) return STATUS_FAILED;
+    struct verdict own, *all = communicator->verdicts;
     verdict_fill(&own, communicator, status, err);
     enum status result = communicator_gather_bytes(communicator, "agreement", all, &own, sizeof own, err);
     for (int r = 0; result == STATUS_OK && r < communicator->size; r++) {
@@ -136,7 +132,6 @@ enum status communicator_agree(struct communicator *communicator, enum status st
         communicator->agreed = true;
         memcpy(communicator->verdict, all[r].message, sizeof communicator->verdict);
     }
-    free(all);
     return result;
 }
 

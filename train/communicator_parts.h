@@ -39,12 +39,19 @@ struct exchange_queue {
     bool started, stops;
 };
 
+/* What a process has to say in an agreement. */
+struct verdict {
+    int32_t status;
+    char message[ERROR_MESSAGE_SIZE];
+};
+
 struct communicator {
     struct transport transport;
     struct heartbeat *heartbeat; /* or NULL */
     int rank, size;
     bool agreed; /* on a failure, whose message, with the process's name, is: */
     char verdict[ERROR_MESSAGE_SIZE];
+    struct verdict *verdicts;    /* [size]: room for an agreement, which so needs no memory */
     const struct backend *asked; /* all were asked whether devices of that kind can join ... */
     bool joins;                  /* ... and can (tensor/collective.h) */
     struct device *exchanging;   /* has collectives of an exchange that may not be done; NULL: none has */

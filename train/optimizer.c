@@ -376,48 +376,59 @@ static void share_weights(struct optimizer *optimizer) {
 
 /* ---- Whole weights ----------------------------------------------------------------------------------- */
 
-/* Room for the whole of a slice, put on the list of what is gathered. */
-static enum status make_whole(struct optimizer *optimizer, const struct parameter *p, struct tensor slice,
-                              size_t *count, struct tensor *whole, struct error *err) {
-    size_t bytes = (size_t)p->rows * (size_t)p->cols * dtype_size(slice.dtype);
-    void *memory = device_allocate(optimizer->model->device, bytes, p->name, err);
-    if (!memory) return STATUS_FAILED;
-    *whole = tensor_at(memory, slice.dtype, p->rows, p->cols);
-    optimizer->gathered[*count] = memory;
-    optimizer->sliced[(*count)++] = (struct sliced){*whole, slice};
-    return STATUS_OK;
+static size_t whole_bytes(struct tensor part, const struct parameter *p) {
+    size_t bytes = (size_t)p->rows * (size_t)p->cols * dtype_size(part.dtype);
+    return (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
 }
 
-/* Room for all, in the model. */
-static enum status make_all_whole(struct optimizer *optimizer, size_t *count, struct error *err) {
-    *count = 0;
-    optimizer->gathered = memory_new(2 * optimizer->count, sizeof *optimizer->gathered, "whole weights", err);
-    if (!optimizer->gathered) return STATUS_FAILED;
+/* One chunk for all: passes use it whole when they get it back. */
+static enum status reserve_all_whole(const struct optimizer *optimizer, struct arena *arena,
+                                     struct error *err) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < optimizer->count; i++) {
+        const struct trained_parameter *trained = &optimizer->trained[i];
+        if (trained->weight.data) bytes += whole_bytes(trained->own, trained->parameter);
+        if (trained->operand.data) bytes += whole_bytes(trained->copy, trained->parameter);
+    }
+    enum status status = arena_reserve(arena, bytes, err);
+    if (status != STATUS_OK) error_prefix(err, "whole weights to generate with");
+    return status;
+}
+
+/* Room for the whole of a part, put on the list of what is gathered. */
+static struct tensor make_whole(struct optimizer *optimizer, const struct parameter *p, struct tensor part,
+                                size_t *count) {
+    struct tensor whole = arena_tensor(optimizer->gathered, part.dtype, p->rows, p->cols);
+    optimizer->sliced[(*count)++] = (struct sliced){whole, part};
+    return whole;
+}
+
+/* Room for all, in the model. Returns how many are on the list. */
+static size_t make_all_whole(struct optimizer *optimizer, struct arena *arena) {
+    size_t count = 0;
+    optimizer->gathered = arena;
+    optimizer->before_gathered = arena_mark(arena);
     units_gather(optimizer->units, false);
     for (size_t i = 0; i < optimizer->count; i++) {
         const struct trained_parameter *trained = &optimizer->trained[i];
+        const struct parameter *p = trained->parameter;
         struct tensor weight = {0}, copy = {0};
-        if (trained->weight.data &&
-            make_whole(optimizer, trained->parameter, trained->own, count, &weight, err) != STATUS_OK)
-            return STATUS_FAILED;
-        if (trained->operand.data &&
-            make_whole(optimizer, trained->parameter, trained->copy, count, &copy, err) != STATUS_OK)
-            return STATUS_FAILED;
-        place_weights(optimizer->model, trained->parameter, weight, copy);
+        if (trained->weight.data) weight = make_whole(optimizer, p, trained->own, &count);
+        if (trained->operand.data) copy = make_whole(optimizer, p, trained->copy, &count);
+        place_weights(optimizer->model, p, weight, copy);
     }
-    return STATUS_OK;
+    return count;
 }
 
-enum status optimizer_gather_weights(struct optimizer *optimizer, struct error *err) {
+enum status optimizer_gather_weights(struct optimizer *optimizer, struct arena *arena, struct error *err) {
     if (optimizer->stage < STAGE_OF_WEIGHTS) return STATUS_OK;
     struct communicator *processes = optimizer->processes;
-    size_t count;
     assert(!optimizer->gathered);
-    enum status status = communicator_agree(processes, make_all_whole(optimizer, &count, err), err);
-    if (status == STATUS_OK) {
-        status = communicator_gather(processes, optimizer->model->device, optimizer->sliced, count, err);
-        status = communicator_agree(processes, status, err);
-    }
+    enum status status = communicator_agree(processes, reserve_all_whole(optimizer, arena, err), err);
+    if (status != STATUS_OK) return status;
+    size_t count = make_all_whole(optimizer, arena);
+    status = communicator_gather(processes, optimizer->model->device, optimizer->sliced, count, err);
+    status = communicator_agree(processes, status, err);
     if (status != STATUS_OK) optimizer_drop_weights(optimizer);
     return status;
 }
@@ -428,9 +439,7 @@ void optimizer_drop_weights(struct optimizer *optimizer) {
         const struct trained_parameter *trained = &optimizer->trained[i];
         place_weights(optimizer->model, trained->parameter, trained->weight, trained->operand);
     }
-    for (size_t i = 0; i < 2 * optimizer->count; i++)
-        device_release(optimizer->model->device, optimizer->gathered[i]);
-    free(optimizer->gathered);
+    arena_release(optimizer->gathered, optimizer->before_gathered);
     optimizer->gathered = NULL;
     units_gather(optimizer->units, true);
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "model/parameters.h"
+#include "tensor/arena.h"
 #include "train/communicator.h"
 
 /* Parts that keep their weights, as the published keys name them. */
@@ -97,8 +98,9 @@ struct optimizer {
     int64_t step;        /* updates done */
     struct tensor norms; /* f32 [1, count]: room for optimizer_norm */
     float *host_norms;
-    struct sliced *sliced; /* [2 * count]: room for what is exchanged */
-    void **gathered;       /* [2 * count]: whole weights; NULL: there are none now */
+    struct sliced *sliced;  /* [2 * count]: room for what is exchanged */
+    struct arena *gathered; /* that holds whole weights; NULL: there are none now */
+    struct arena_mark before_gathered;
     struct owned *memory;
     size_t memory_count, memory_capacity;
 };
@@ -170,10 +172,11 @@ void optimizer_step(struct optimizer *optimizer, const struct optimizer_settings
 void optimizer_clear(struct optimizer *optimizer);
 
 /* For generating, which goes token by token, by every process for itself: in stage 3 the model gets whole
- * weights, of what it computes with, in memory of their own, until optimizer_drop_weights. In between there
- * are no passes in rounds (train/units.h), and no steps. Collective; all leave with the same status, and
- * after a failure there is nothing to drop. In other stages, where they are whole, both do nothing. */
-enum status optimizer_gather_weights(struct optimizer *optimizer, struct error *err);
+ * weights, of what it computes with, in one chunk of the arena, until optimizer_drop_weights releases what
+ * the arena has handed out since. In between there are no passes in rounds (train/units.h), and no steps.
+ * Collective; all leave with the same status, and after a failure there is nothing to drop. In other stages,
+ * where they are whole, both do nothing. */
+enum status optimizer_gather_weights(struct optimizer *optimizer, struct arena *arena, struct error *err);
 void optimizer_drop_weights(struct optimizer *optimizer);
 
 /* Bytes that these take. */

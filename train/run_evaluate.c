@@ -42,7 +42,7 @@ static enum status evaluate_stage(struct train_run *run, struct run_evaluation *
 /* By generating, with the whole model. */
 static enum status score_benchmark(struct train_run *run, struct run_benchmark_figures *figures,
                                    struct error *err) {
-    enum status status = optimizer_gather_weights(&run->optimizer, err);
+    enum status status = optimizer_gather_weights(&run->optimizer, pass_runner_arena(run->runner), err);
     if (status == STATUS_OK) status = run_benchmark_score(run->benchmark, figures, err);
     optimizer_drop_weights(&run->optimizer);
     return status;

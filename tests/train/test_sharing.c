@@ -11,6 +11,7 @@
 #include "tensor/ops.h"
 #include "tests/device.h"
 #include "tests/model/support_golden.h"
+#include "tests/refuse.h"
 #include "train/buckets.h"
 #include "train/pass.h"
 
@@ -161,6 +162,43 @@ static void test_shares(void **state) {
     assert_int_equal(optimizer_norm(&f.optimizer, 1, &norm, &err), STATUS_OK);
     assert_true(norm == 0);
     close_all(&f);
+}
+
+/* Whole weights for generating are those of a model that is whole, lie in one chunk that is used again, and
+ * where one process has no memory for them none gets them. */
+static void test_whole_weights(void **state) {
+    (void)state;
+    for (int test = 0; test < 4; test++) {
+        const char *name = test / 2 ? "tests/golden/model/untied" : "tests/golden/model/tied";
+        struct fixture whole, shared;
+        struct arena arena;
+        open_all(&whole, name, test % 2 ? DTYPE_BF16 : DTYPE_F32, 0, false);
+        open_all(&shared, name, test % 2 ? DTYPE_BF16 : DTYPE_F32, 3, false);
+        arena_init(&arena, &shared.device, 1);
+        take_step(&shared, 0, take_step(&whole, 0, 0));
+        allocations_left = rank == size - 1 ? 0 : -1;
+        assert_int_equal(optimizer_gather_weights(&shared.optimizer, &arena, &err),
+                         size > 1 ? STATUS_FAILED : STATUS_OK);
+        allocations_left = -1;
+        if (size > 1 && !strstr(err.message, "whole weights to generate with")) fail_msg("%s", err.message);
+        assert_same_model(&whole, &shared);
+        for (int time = 0; time < 2; time++) {
+            assert_int_equal(optimizer_gather_weights(&shared.optimizer, &arena, &err), STATUS_OK);
+            assert_true(arena.count == (size > 1));
+            for (size_t p = 0; p < whole.optimizer.parameter_count; p++) {
+                const struct parameter *parameter = &whole.optimizer.parameters[p];
+                assert_same(&whole, &shared, *parameter_tensor(&whole.model, parameter),
+                            *parameter_tensor(&shared.model, parameter), parameter->name);
+            }
+            assert_same(&whole, &shared, whole.model.language.head, shared.model.language.head, "the head");
+            optimizer_drop_weights(&shared.optimizer);
+            assert_true(arena.in_use == 0);
+            assert_same_model(&whole, &shared);
+        }
+        arena_free(&arena);
+        close_all(&shared);
+        close_all(&whole);
+    }
 }
 
 /* What is planned is what is taken, by the process that has most. */
@@ -324,8 +362,9 @@ static void test_failure(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),         cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_bytes),         cmocka_unit_test(test_not_a_number),
-        cmocka_unit_test(test_uneven_passes), cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_whole_weights), cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_uneven_passes),
+        cmocka_unit_test(test_failure),
     };
     return cmocka_run_group_tests(tests, meet, part);
 }
