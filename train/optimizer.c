@@ -313,7 +313,6 @@ enum status optimizer_open_weights(struct optimizer *optimizer, struct model *mo
 }
 
 void optimizer_close(struct optimizer *optimizer) {
-    optimizer_drop_weights(optimizer);
     buckets_free(optimizer->buckets);
     units_free(optimizer->units);
     offload_free(optimizer->offload);

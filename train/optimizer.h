@@ -175,7 +175,7 @@ void optimizer_clear(struct optimizer *optimizer);
  * weights, of what it computes with, in one chunk of the arena, until optimizer_drop_weights releases what
  * the arena has handed out since. In between there are no passes in rounds (train/units.h), and no steps.
  * Collective; all leave with the same status, and after a failure there is nothing to drop. In other stages,
- * where they are whole, both do nothing. */
+ * where they are whole, both do nothing. Who gathers drops, before optimizer_close. */
 enum status optimizer_gather_weights(struct optimizer *optimizer, struct arena *arena, struct error *err);
 void optimizer_drop_weights(struct optimizer *optimizer);
 
