@@ -68,7 +68,7 @@ int64_t optimizer_shared_bytes(const struct model *model, const struct parameter
                                const struct freeze *freeze, struct optimizer_sharing sharing) {
     const int stage = communicator_size(sharing.processes) > 1 ? sharing.stage : 0;
     if (stage == 0 && !sharing.host) return optimizer_bytes(model, parameters, count, freeze);
-    int64_t bytes = units_bytes(model, parameters, count, freeze, stage, sharing.overlaps);
+    int64_t bytes = units_bytes(model, parameters, count, freeze, sharing);
     for (size_t i = 0; i < count; i++) {
         const struct parameter *p = &parameters[i];
         if (freeze_holds(freeze, p)) continue;
@@ -259,7 +259,7 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     if (!optimizer->parameters) goto err;
     bool in_rooms = optimizer->stage >= STAGE_OF_GRADIENTS && parts > OPTIMIZER_GRADIENT;
     assert(in_rooms || optimizer->stage < STAGE_OF_WEIGHTS);
-    if (in_rooms && !(optimizer->units = units_new(optimizer, freeze, sharing.overlaps, err))) goto err;
+    if (in_rooms && !(optimizer->units = units_new(optimizer, freeze, sharing, err))) goto err;
     optimizer->trained =
         memory_new(optimizer->parameter_count, sizeof *optimizer->trained, "trained parameters", err);
     if (!optimizer->trained) goto err;

@@ -63,7 +63,8 @@ struct optimizer_sharing {
     /* Of ZeRO: 0, each keeps everything; 1, each steps its own part; 2, it has no whole gradients either; 3,
      * nor a whole model. */
     int stage;
-    bool overlaps; /* exchanges go on beside the passes (train/exchange.h) */
+    bool overlaps;   /* exchanges go on beside the passes (train/exchange.h) */
+    bool plans_gpus; /* for the bytes of a plan: the model is to be on GPUs, wherever it is */
     /* A CPU that keeps master weights and moments of a model on another device (train/offload.h), and
      * outlives the optimizer; NULL: the model's device keeps them. */
     struct device *host;

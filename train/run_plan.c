@@ -55,7 +55,8 @@ static void count_bytes(struct run_plan *plan, const struct parameter *parameter
                         const struct freeze *freeze) {
     struct train_run *run = plan->run;
     const struct model *model = &run->model;
-    const struct optimizer_sharing sharing = run_sharing(run);
+    struct optimizer_sharing sharing = run_sharing(run);
+    sharing.plans_gpus = plan->device.own_memory;
     const bool gathers = run->config->stage == TRAIN_STAGE_GRPO || run->benchmark;
     struct optimizer_sharing other = sharing;
     other.host = sharing.host ? NULL : &run->device; /* any does */

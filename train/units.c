@@ -72,8 +72,8 @@ static enum room room_of(const int64_t first[UNIT_KINDS + 1], enum model_unit ki
 }
 
 /* Gradients do where a device sends them out of their room; else they are gone before the next one's. */
-static bool gradients_turn(const struct model *model, bool overlaps) {
-    return overlaps && collective_can(model->device);
+static bool gradients_turn(const struct model *model, struct optimizer_sharing sharing) {
+    return sharing.overlaps && (sharing.plans_gpus || collective_can(model->device));
 }
 
 /* ---- Rooms ------------------------------------------------------------------------------------------- */
@@ -115,11 +115,12 @@ static void find_places(const struct model *model, const struct parameter *param
 }
 
 int64_t units_bytes(const struct model *model, const struct parameter *parameters, size_t count,
-                    const struct freeze *freeze, int stage, bool overlaps) {
+                    const struct freeze *freeze, struct optimizer_sharing sharing) {
     struct room_sizes sizes = {0};
     size_t bytes = 0;
-    if (stage < 2) return 0;
-    find_places(model, parameters, count, freeze, stage == 3, gradients_turn(model, overlaps), NULL, &sizes);
+    if (communicator_size(sharing.processes) == 1 || sharing.stage < 2) return 0;
+    find_places(model, parameters, count, freeze, sharing.stage == 3, gradients_turn(model, sharing), NULL,
+                &sizes);
     for (int r = 0; r < ROOMS; r++) bytes += sizes.weights[r] + sizes.gradients[r];
     return (int64_t)bytes;
 }
@@ -145,15 +146,15 @@ static enum status make_exchanges(struct units *units, struct error *err) {
     return units->gathering ? STATUS_OK : STATUS_FAILED;
 }
 
-struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze, bool overlaps,
-                        struct error *err) {
+struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze,
+                        struct optimizer_sharing sharing, struct error *err) {
     const struct model_config *config = &optimizer->model->config;
     struct room_sizes sizes = {0};
     struct units *units = memory_new(1, sizeof *units, "the units of the model", err);
     if (!units) return NULL;
     units->optimizer = optimizer;
     units->shares_weights = optimizer->stage == 3;
-    units->gradients_turn = gradients_turn(optimizer->model, overlaps);
+    units->gradients_turn = gradients_turn(optimizer->model, sharing);
     count_units(config, units->first);
     size_t count = optimizer->parameter_count;
     units->places = memory_new(count, sizeof *units->places, "the units of the model", err);
@@ -165,7 +166,7 @@ struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze
     find_places(optimizer->model, optimizer->parameters, count, freeze, units->shares_weights,
                 units->gradients_turn, units->places, &sizes);
     if (make_rooms(units, &sizes, err) != STATUS_OK) goto err;
-    if (overlaps && make_exchanges(units, err) != STATUS_OK) goto err;
+    if (sharing.overlaps && make_exchanges(units, err) != STATUS_OK) goto err;
     return units;
 err:
     units_free(units);

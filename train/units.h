@@ -16,17 +16,16 @@
 
 #include "train/optimizer.h"
 
-/* Makes the rooms for what is trained of the optimizer's model, which is being opened. With `overlaps`
- * exchanges go on beside the passes (train/exchange.h): of the gradients that the pass has just left, and of
- * the weights that it comes to next. NULL with err set on
- * failure; units_free, with the device still open. */
-struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze, bool overlaps,
-                        struct error *err);
+/* Makes the rooms for what is trained of the optimizer's model, which is being opened. Exchanges that overlap
+ * go on beside the passes (train/exchange.h): of the gradients that the pass has just left, and of the
+ * weights that it comes to next. NULL with err set on failure; units_free, with the device still open. */
+struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze,
+                        struct optimizer_sharing sharing, struct error *err);
 void units_free(struct units *units);
 
 /* Bytes of the rooms for what is trained of the model, whose parameters these are; none below stage 2. */
 int64_t units_bytes(const struct model *model, const struct parameter *parameters, size_t count,
-                    const struct freeze *freeze, int stage, bool overlaps);
+                    const struct freeze *freeze, struct optimizer_sharing sharing);
 
 /* Where the wholes of parameter `index` of the optimizer's list lie: f32 weights, their copy, the gradient;
  * no tensor for what has no place in a room. */

@@ -210,7 +210,7 @@ static void test_bytes(void **state) {
         open_all(&f, "tests/golden/model/tied", DTYPE_BF16, stage, false);
         const struct optimizer *o = &f.optimizer;
         const struct optimizer_sharing sharing = {.processes = all, .stage = stage};
-        int64_t bytes = units_bytes(&f.model, o->parameters, o->parameter_count, &freeze, o->stage, false);
+        int64_t bytes = units_bytes(&f.model, o->parameters, o->parameter_count, &freeze, sharing);
         for (size_t p = 0; p < o->count; p++) {
             const struct trained_parameter *trained = &o->trained[p];
             int64_t all_of_it = trained->weight.rows * trained->weight.cols, shard = trained->shard.count;
@@ -225,6 +225,27 @@ static void test_bytes(void **state) {
         assert_true(bytes == o->bytes);
         close_all(&f);
     }
+}
+
+/* Between GPUs layers that follow each other have their gradients in two rooms, when exchanges overlap. */
+static void test_planned_rooms(void **state) {
+    (void)state;
+    const struct freeze freeze = {.vision_tower = true, .projector = true};
+    struct fixture f;
+    open_all(&f, "tests/golden/model/tied", DTYPE_F32, 0, false);
+    const struct optimizer *o = &f.optimizer;
+    for (int stage = 0; stage <= 3; stage++) {
+        struct optimizer_sharing sharing = {.processes = all, .stage = stage, .plans_gpus = true};
+        int64_t layer = 0, one, two;
+        for (size_t p = 0; p < o->parameter_count; p++)
+            if (o->parameters[p].unit == UNIT_LAYER && o->parameters[p].layer == 1)
+                layer += (o->parameters[p].rows * o->parameters[p].cols + 15) / 16 * 64;
+        one = optimizer_shared_bytes(&f.model, o->parameters, o->parameter_count, &freeze, sharing);
+        sharing.overlaps = true;
+        two = optimizer_shared_bytes(&f.model, o->parameters, o->parameter_count, &freeze, sharing);
+        assert_true(two - one == (size > 1 && stage >= 2 ? layer : 0));
+    }
+    close_all(&f);
 }
 
 /* What is no number in one process makes the norm one that is none in all. */
@@ -363,8 +384,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_whole_weights), cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_uneven_passes),
-        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_planned_rooms), cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_uneven_passes), cmocka_unit_test(test_failure),
     };
     return cmocka_run_group_tests(tests, meet, part);
 }
