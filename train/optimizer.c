@@ -278,7 +278,7 @@ static enum status open_parts(struct optimizer *optimizer, struct model *model, 
     optimizer->host_norms = memory_new(optimizer->count, sizeof *optimizer->host_norms, "norms", err);
     optimizer->sliced = memory_new(2 * optimizer->count, sizeof *optimizer->sliced, "shared parameters", err);
     if (!optimizer->norms.data || !optimizer->host_norms || !optimizer->sliced) goto err;
-    if (optimizer->units && units_watch(optimizer->units, err) != STATUS_OK) goto err;
+    if (optimizer->units) units_watch(optimizer->units);
     if (device_synchronize(model->device, err) != STATUS_OK) goto err;
     optimizer->bytes =
         optimizer_shared_bytes(model, optimizer->parameters, optimizer->parameter_count, freeze, sharing);
@@ -289,8 +289,9 @@ err:
     return STATUS_FAILED;
 }
 
-/* Sums of whole gradients beside the passes, once all processes have what is their own. */
-static enum status open_buckets(struct optimizer *optimizer, struct error *err) {
+/* Exchanges beside the passes, once all processes have what is their own. */
+static enum status overlap(struct optimizer *optimizer, struct error *err) {
+    if (optimizer->units) return units_overlap(optimizer->units, err);
     optimizer->buckets = buckets_new(optimizer, optimizer->stage == 0, err);
     return optimizer->buckets ? STATUS_OK : STATUS_FAILED;
 }
@@ -298,10 +299,9 @@ static enum status open_buckets(struct optimizer *optimizer, struct error *err) 
 enum status optimizer_open(struct optimizer *optimizer, struct model *model, const struct freeze *freeze,
                            struct optimizer_sharing sharing, struct error *err) {
     enum status own = open_parts(optimizer, model, freeze, sharing, OPTIMIZER_PARTS, err);
-    if (!sharing.overlaps || communicator_size(sharing.processes) == 1 || sharing.stage >= STAGE_OF_GRADIENTS)
-        return own;
+    if (!sharing.overlaps || communicator_size(sharing.processes) == 1) return own;
     enum status status = communicator_agree(sharing.processes, own, err);
-    if (status == STATUS_OK) status = open_buckets(optimizer, err);
+    if (status == STATUS_OK) status = overlap(optimizer, err);
     if (status != STATUS_OK && own == STATUS_OK) optimizer_close(optimizer);
     return status;
 }

@@ -136,16 +136,6 @@ static enum status make_rooms(struct units *units, const struct room_sizes *size
     return STATUS_OK;
 }
 
-/* What makes exchanges beside the passes. */
-static enum status make_exchanges(struct units *units, struct error *err) {
-    struct communicator *processes = units->optimizer->processes;
-    struct device *device = units->optimizer->model->device;
-    units->reduction = exchange_new(processes, device, err);
-    if (!units->reduction || !units->shares_weights) return units->reduction ? STATUS_OK : STATUS_FAILED;
-    units->gathering = exchange_new(processes, device, err);
-    return units->gathering ? STATUS_OK : STATUS_FAILED;
-}
-
 struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze,
                         struct optimizer_sharing sharing, struct error *err) {
     const struct model_config *config = &optimizer->model->config;
@@ -166,7 +156,6 @@ struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze
     find_places(optimizer->model, optimizer->parameters, count, freeze, units->shares_weights,
                 units->gradients_turn, units->places, &sizes);
     if (make_rooms(units, &sizes, err) != STATUS_OK) goto err;
-    if (sharing.overlaps && make_exchanges(units, err) != STATUS_OK) goto err;
     return units;
 err:
     units_free(units);
@@ -319,20 +308,7 @@ static void fill_unit(struct units *units, enum model_unit kind, int64_t number,
     }
 }
 
-/* Room for the largest exchanges, so that passes do not allocate. */
-static enum status reserve(struct units *units, struct error *err) {
-    enum status status = STATUS_OK;
-    for (int64_t u = 0; u < units->first[UNIT_KINDS] && status == STATUS_OK; u++) {
-        const struct unit *unit = &units->units[u];
-        if (units->reduction)
-            status = exchange_reserve(units->reduction, unit->gradients, unit->gradient_count, err);
-        if (units->gathering && status == STATUS_OK)
-            status = exchange_reserve(units->gathering, unit->weights, unit->weight_count, err);
-    }
-    return status;
-}
-
-enum status units_watch(struct units *units, struct error *err) {
+void units_watch(struct units *units) {
     struct optimizer *optimizer = units->optimizer;
     struct sliced *free_room = units->sliced;
     for (int k = 0; k < UNIT_KINDS; k++)
@@ -342,7 +318,22 @@ enum status units_watch(struct units *units, struct error *err) {
     units->gradient_watch = (struct unit_watch){.leave = leave_gradients, .context = units};
     units_gather(units, units->shares_weights);
     optimizer->gradients.watch = &units->gradient_watch;
-    return reserve(units, err);
+}
+
+enum status units_overlap(struct units *units, struct error *err) {
+    struct communicator *processes = units->optimizer->processes;
+    struct device *device = units->optimizer->model->device;
+    enum status status = STATUS_OK;
+    if (!(units->reduction = exchange_new(processes, device, err))) return STATUS_FAILED;
+    if (units->shares_weights && !(units->gathering = exchange_new(processes, device, err)))
+        return STATUS_FAILED;
+    for (int64_t u = 0; u < units->first[UNIT_KINDS] && status == STATUS_OK; u++) {
+        const struct unit *unit = &units->units[u];
+        status = exchange_reserve(units->reduction, unit->gradients, unit->gradient_count, err);
+        if (units->gathering && status == STATUS_OK)
+            status = exchange_reserve(units->gathering, unit->weights, unit->weight_count, err);
+    }
+    return status;
 }
 
 void units_gather(struct units *units, bool gathers) {

@@ -16,9 +16,8 @@
 
 #include "train/optimizer.h"
 
-/* Makes the rooms for what is trained of the optimizer's model, which is being opened. Exchanges that overlap
- * go on beside the passes (train/exchange.h): of the gradients that the pass has just left, and of the
- * weights that it comes to next. NULL with err set on failure; units_free, with the device still open. */
+/* Makes the rooms for what is trained of the optimizer's model, which is being opened. NULL with err set on
+ * failure; units_free, with the device still open. */
 struct units *units_new(struct optimizer *optimizer, const struct freeze *freeze,
                         struct optimizer_sharing sharing, struct error *err);
 void units_free(struct units *units);
@@ -35,7 +34,12 @@ struct unit_tensors {
 struct unit_tensors units_tensors(const struct units *units, size_t index);
 
 /* Watches the passes from now on: all parameters have their tensors. */
-enum status units_watch(struct units *units, struct error *err);
+void units_watch(struct units *units);
+
+/* From now on exchanges go on beside the passes (train/exchange.h): of the gradients that the pass has just
+ * left, and of the weights that it comes to next. All processes call it, once their units watch; memory that
+ * is short is a failure of this one alone. */
+enum status units_overlap(struct units *units, struct error *err);
 
 /* Ends the sums that are being made beside the passes: now every shard has its own. */
 enum status units_settle(struct units *units, struct error *err);

@@ -361,6 +361,28 @@ static void test_uneven_passes(void **state) {
     }
 }
 
+/* Where one process has no memory for its optimizer no other one waits for it with an exchange. */
+static void test_failure_to_open(void **state) {
+    (void)state;
+    const struct freeze freeze = {0};
+    for (int stage = 0; stage <= 3; stage++) {
+        const struct optimizer_sharing sharing = {.processes = all, .stage = stage, .overlaps = true};
+        struct fixture f;
+        test_device_open("cpu", &f.device);
+        assert_int_equal(
+            optimizer_open_model("tests/golden/model/tied", &f.device, DTYPE_F32, &freeze, &f.model, &err),
+            STATUS_OK);
+        allocations_left = rank == size - 1 ? 3 : -1;
+        enum status status = optimizer_open(&f.optimizer, &f.model, &freeze, sharing, &err);
+        allocations_left = -1;
+        assert_int_equal(status, STATUS_FAILED);
+        assert_non_null(strstr(err.message, "out of memory for "));
+        assert_int_equal(communicator_agree(all, STATUS_OK, &err), STATUS_OK);
+        model_close(&f.model);
+        device_close(&f.device);
+    }
+}
+
 /* A process that fails between its passes is heard of by those that have some, and by those that have none.
  */
 static void test_failure(void **state) {
@@ -382,10 +404,11 @@ static void test_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),         cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_whole_weights), cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_planned_rooms), cmocka_unit_test(test_not_a_number),
-        cmocka_unit_test(test_uneven_passes), cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_steps),           cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_whole_weights),   cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_planned_rooms),   cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_uneven_passes),   cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_failure_to_open),
     };
     return cmocka_run_group_tests(tests, meet, part);
 }
