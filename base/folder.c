@@ -111,12 +111,12 @@ static enum status lock_folder(const char *path, int how, int *lock, struct erro
     if (fd < 0) return error_set(err, "%s: %s", path, strerror(errno));
     do failed = flock(fd, how);
     while (failed && errno == EINTR);
-    if (failed && errno == EWOULDBLOCK) {
-        close(fd);
-        return error_set(err, "%s: another run is writing to this folder", path);
-    }
-    *lock = fd;
-    return STATUS_OK;
+    if (!failed) *lock = fd;
+    enum status status = failed && errno == EWOULDBLOCK
+                             ? error_set(err, "%s: another run is writing to this folder", path)
+                             : STATUS_OK;
+    if (failed) close(fd);
+    return status;
 }
 
 enum status folder_lock(const char *path, int *lock, struct error *err) {

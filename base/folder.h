@@ -21,7 +21,8 @@ enum status folder_rename(const char *from, const char *to, struct error *err);
 void folder_sync(const char *path);
 
 /* Keeps other programs out of a folder that they lock, too: fails while another has it. *lock is given to
- * folder_unlock; it ends with the process as well. Where the file system has no locks nobody is kept out. */
+ * folder_unlock; it ends with the process as well. Where the file system has no locks nobody is kept out, and
+ * *lock is -1. */
 enum status folder_lock(const char *path, int *lock, struct error *err);
 void folder_unlock(int lock); /* -1 is fine */
 

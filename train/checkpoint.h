@@ -128,9 +128,10 @@ void checkpoint_writer_free(struct checkpoint_writer *writer);
 /* ---- Resuming ---------------------------------------------------------------------------------------- */
 
 /* Sweeps up after processes that are no more: removes partial folders, puts back a checkpoint whose
- * replacement did not come, completes a final model that was being moved in. To be called once before find
- * and writer_new. */
-enum status checkpoint_clean(const char *output_dir, struct error *err);
+ * replacement did not come, completes a final model that was being moved in. `alone`: no other run is writing
+ * there, so that all that is not complete was left; else what a process of that number may be at stays. To be
+ * called once before find and writer_new. */
+enum status checkpoint_clean(const char *output_dir, bool alone, struct error *err);
 
 /* The checkpoint written last of those in the folder that are complete and can be resumed; free() it; *folder
  * is NULL when there is none. A line for each that was passed over is appended to `notes` (may be NULL). */

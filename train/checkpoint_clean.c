@@ -267,8 +267,9 @@ enum status checkpoint_move_final(const char *output_dir, struct error *err) {
 
 /* ---- What killed processes left ---------------------------------------------------------------------- */
 
-/* Whether NAME ends in ".KIND-PID" of a process that is no more, or of this one, which has just begun. */
-static bool is_left(const char *name, const char *kind, size_t *stem) {
+/* Whether NAME ends in ".KIND-PID" of a process that is no more, or of this one, which has just begun. A
+ * process that was killed has a number for a while. */
+static bool is_left(const char *name, const char *kind, bool alone, size_t *stem) {
     char mark[16];
     snprintf(mark, sizeof mark, ".%s-", kind);
     const char *at = strstr(name, mark);
@@ -277,17 +278,17 @@ static bool is_left(const char *name, const char *kind, size_t *stem) {
     long pid = strtol(at + strlen(mark), &end, 10);
     *stem = (size_t)(at - name);
     if (*end || pid <= 0) return false;
-    return pid == (long)getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
+    return alone || pid == (long)getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
 }
 
-static enum status clean_one(const char *output_dir, const char *name, struct error *err) {
+static enum status clean_one(const char *output_dir, const char *name, bool alone, struct error *err) {
     size_t stem;
     char *path = file_join(output_dir, name, err);
     if (!path) return STATUS_FAILED;
     enum status status = STATUS_OK;
-    if (is_left(name, "tmp", &stem)) {
+    if (is_left(name, "tmp", alone, &stem)) {
         status = folder_remove(path, err);
-    } else if (is_left(name, "old", &stem)) {
+    } else if (is_left(name, "old", alone, &stem)) {
         char *text = memory_text(name, stem, "a name", err);
         char *original = text ? file_join(output_dir, text, err) : NULL;
         if (!original)
@@ -303,13 +304,13 @@ static enum status clean_one(const char *output_dir, const char *name, struct er
     return status;
 }
 
-enum status checkpoint_clean(const char *output_dir, struct error *err) {
+enum status checkpoint_clean(const char *output_dir, bool alone, struct error *err) {
     struct folder_names list;
     if (access(output_dir, F_OK) != 0) return STATUS_OK;
     if (folder_list(output_dir, &list, err) != STATUS_OK) return STATUS_FAILED;
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < list.count; i++)
-        status = clean_one(output_dir, list.names[i], err);
+        status = clean_one(output_dir, list.names[i], alone, err);
     if (status == STATUS_OK) status = checkpoint_move_final(output_dir, err);
     folder_names_free(&list);
     return status;

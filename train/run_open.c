@@ -91,7 +91,7 @@ static enum status prepare_folder(struct train_run *run, struct error *err) {
     const char *folder = run->config->output_dir;
     enum status status = folder_make(folder, err);
     if (status == STATUS_OK) status = folder_lock(folder, &run->lock, err);
-    if (status == STATUS_OK) status = checkpoint_clean(folder, err);
+    if (status == STATUS_OK) status = checkpoint_clean(folder, run->lock >= 0, err);
     return status;
 }
 

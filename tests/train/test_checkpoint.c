@@ -365,7 +365,7 @@ static void killed_while_saving(void **unused) {
         save_surely(&run, &fake, 1);
         int64_t step = 1 + changes % 2; /* in place of the one there, or beside it */
         killed = killed_after(changes, save_surely, &run, &fake, step);
-        assert_int_equal(checkpoint_clean(folder, &err), STATUS_OK);
+        assert_int_equal(checkpoint_clean(folder, false, &err), STATUS_OK);
         int64_t newest = newest_step(&fake, &run);
         assert_true(newest == 1 || newest == 2);
         found[newest - 1]++;
@@ -414,7 +414,7 @@ static void killed_while_writing_the_final_model(void **unused) {
             run.shard_bytes = shard_bytes[i][1];
             killed = killed_after(changes, save_final_surely, &run, &fake, 2);
             found[final_model(&fake, folder)]++;
-            assert_int_equal(checkpoint_clean(folder, &err), STATUS_OK);
+            assert_int_equal(checkpoint_clean(folder, false, &err), STATUS_OK);
             assert_true(final_model(&fake, folder) > 0);
             char *names = names_in(folder);
             assert_null(strstr(names, "final"));
@@ -550,7 +550,7 @@ static void damaged_ones_are_passed_over(void **unused) {
     save_surely(&run, &fake, 4);
     replace_byte(saved, "vs2_state/model.safetensors", -100, 'x');
     assert_refused(&run, saved, "damaged");
-    assert_int_equal(checkpoint_clean(folder, &err), STATUS_OK);
+    assert_int_equal(checkpoint_clean(folder, false, &err), STATUS_OK);
     free(saved);
     fake_free(&fake);
     outputs_remove(folder);
@@ -578,10 +578,12 @@ static void what_others_left_is_swept_up(void **unused) {
     snprintf(name, sizeof name, "checkpoint-6.tmp-%d", (int)getppid()); /* of a process that is at it */
     char *other = in_folder(folder, name);
     assert_int_equal(folder_make(other, &err), STATUS_OK);
-    assert_int_equal(checkpoint_clean(folder, &err), STATUS_OK);
+    assert_int_equal(checkpoint_clean(folder, false, &err), STATUS_OK);
     char expected[200];
     snprintf(expected, sizeof expected, "checkpoint-4 %s notes.tmp-me ", name);
     assert_names(folder, expected);
+    assert_int_equal(checkpoint_clean(folder, true, &err), STATUS_OK); /* there is none */
+    assert_names(folder, "checkpoint-4 notes.tmp-me ");
     free(other);
     fake_free(&fake);
     outputs_remove(folder);

@@ -138,6 +138,35 @@ while [ ! -s "$scratch/dying/trainer_log.jsonl" ]; do sleep 0.05; done
 kill -9 "$(pgrep -n -f "output_dir=$scratch/dying")"
 if wait $!; then fail "a process that was killed went unnoticed"; fi
 
+# process_of RANK DIR: the process of the run in DIR, as long as there is one.
+process_of() {
+  local pid
+  for pid in $(pgrep -f "vs2-train.*output_dir=$2 " || true); do
+    if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then echo "$pid"; fi
+  done
+}
+
+# A run whose processes are killed again and again, while the shards of a checkpoint are written after each step, ends
+# with the bits of one that was not.
+mkdir "$scratch/killed"
+: >"$scratch/killed/trainer_log.jsonl"
+steps() { wc -l <"$scratch/killed/trainer_log.jsonl"; }
+killed=0
+for delay in 0 0.01 0.03 0.05 0.07 0.1; do
+  before=$(steps)
+  mpirun -n 2 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/killed" gradient_accumulation_steps=6 zero_stage=3 \
+    save_steps=1 save_total_limit=2 >"$scratch/out" 2>&1 &
+  while kill -0 $! 2>/dev/null && [ "$(steps)" -le $((before + 1)) ]; do sleep 0.01; done
+  sleep "$delay"
+  for pid in $(process_of $((killed % 2)) "$scratch/killed"); do if kill -9 "$pid"; then killed=$((killed + 1)); fi; done
+  if wait $!; then break; fi
+done
+[ "$killed" -ge 3 ] || fail "only $killed processes were killed in time"
+run 2 "$scratch/killed" gradient_accumulation_steps=6 zero_stage=3 save_steps=1 save_total_limit=2
+cmp "$scratch/two-3/model.safetensors" "$scratch/killed/model.safetensors" || fail "kills change the weights"
+[ "$(figures "$scratch/killed")" = "$(figures "$scratch/two-3")" ] || fail "kills change the log"
+[ -z "$(find "$scratch/killed" -maxdepth 1 \( -name '*.tmp-*' -o -name '*.old-*' \))" ] || fail "leftovers of killed runs"
+
 # A process that is stopped says nothing any more: it is named, with what it was at, be it one of many or the one that
 # listens to them.
 for stopped in 1 0; do
@@ -145,9 +174,7 @@ for stopped in 1 0; do
     max_steps=100000 zero_stage=1 >"$scratch/out" 2>&1 &
   while [ ! -s "$scratch/stopped-$stopped/trainer_log.jsonl" ]; do sleep 0.05; done
   sleep 2 # it speaks every second
-  for pid in $(pgrep -f "vs2-train.*output_dir=$scratch/stopped-$stopped"); do
-    grep -qz "^OMPI_COMM_WORLD_RANK=$stopped$" "/proc/$pid/environ" && kill -STOP "$pid"
-  done
+  kill -STOP "$(process_of "$stopped" "$scratch/stopped-$stopped")"
   if wait $!; then fail "a process that was stopped went unnoticed"; fi
   grep -qE "process $stopped on .* does not answer: nothing was heard of it for .*\(step [0-9]+ of 100000\)" "$scratch/out" ||
     { cat "$scratch/out"; fail "the last words of process $stopped"; }
