@@ -142,7 +142,9 @@ static void launch_items(struct device *device, const struct forward_arguments *
 
 static void launch_joins(struct device *device, const struct forward_arguments *a,
                          const struct attention_tables *t, int kv_heads) {
-    dim3 grid((unsigned)t->join_count, (unsigned)kv_heads, ATTENTION_ROWS);
+    int64_t rows = 0;
+    for (size_t i = 0; i < t->join_count; i++) rows = t->joins[i].rows > rows ? t->joins[i].rows : rows;
+    dim3 grid((unsigned)t->join_count, (unsigned)kv_heads, (unsigned)rows);
     cuda_launch(device, a->head_dim <= 128 ? join_kernel<4> : join_kernel<8>, grid, WARP, 0, *a);
 }
 

@@ -4,9 +4,10 @@
 #include "tensor/cuda/block.cuh"
 
 static const unsigned VOCABULARY_THREADS = 512;
+static const float SLACK = 8;
 
-/* What one thread has seen of a row: the sums are of e^(x - maximum), and of (x - maximum) e^(x - maximum).
- */
+/* What one thread has seen of a row: the sums are of e^(x - maximum), and of (x - maximum) e^(x - maximum);
+ * until the end no x is larger than maximum + SLACK. */
 struct softmax_sums {
     float maximum;
     double sum, weighted;
@@ -20,12 +21,13 @@ static __device__ __forceinline__ void raise_maximum(struct softmax_sums *s, flo
     s->maximum = maximum;
 }
 
-/* d e^d is 0 where e^d is, also for d = -inf. */
+/* d e^d is 0 where e^d is, also for d = -inf. The maximum follows with slack, since its rise costs an e^x in
+ * f64; e^SLACK times the terms is no loss. */
 template <int WIDTH>
 static __device__ __forceinline__ void add_run(struct softmax_sums *s, const float (&x)[WIDTH]) {
     float largest = x[0], sum = 0, weighted = 0;
     for (int i = 1; i < WIDTH; i++) largest = fmaxf(largest, x[i]);
-    raise_maximum(s, largest);
+    if (largest > s->maximum + SLACK) raise_maximum(s, largest);
     float shift = s->maximum == -INFINITY ? 0 : s->maximum;
     for (int i = 0; i < WIDTH; i++) {
         float d = x[i] - shift, e = expf(d);
@@ -44,7 +46,7 @@ static __global__ void logprob_kernel(float *logprob, float *log_sum, float *ent
     for (int64_t c = threadIdx.x * WIDTH; c < logits.cols; c += (int64_t)blockDim.x * WIDTH) {
         float x[WIDTH];
         load_run(x, logits, row, c);
-        for (int i = 0; i < WIDTH; i++) x[i] *= scale;
+        for (int i = 0; i < WIDTH; i++) x[i] = __fmul_rn(x[i], scale);
         add_run(&s, x);
     }
     raise_maximum(&s, block_join(s.maximum, largest_of(), shared_floats()));

@@ -35,12 +35,13 @@ void cuda_add(struct device *device, struct tensor out, struct tensor x) {
     copy<true>(device, out, x);
 }
 
+/* A pitch may not have more than 31 bits; what is contiguous needs none. */
 void cuda_clear(struct device *device, struct tensor out) {
-    if (is_contiguous(out)) out = flat(out);
-    size_t size = dtype_size(out.dtype);
-    cudaError_t error =
-        cudaMemset2DAsync(out.data, (size_t)(out.rows > 1 ? out.stride : out.cols) * size, 0,
-                          (size_t)out.cols * size, (size_t)out.rows, cuda_state(device)->stream);
+    size_t size = dtype_size(out.dtype), bytes = (size_t)out.cols * size;
+    cudaStream_t stream = cuda_state(device)->stream;
+    cudaError_t error = is_contiguous(out) ? cudaMemsetAsync(out.data, 0, (size_t)out.rows * bytes, stream)
+                                           : cudaMemset2DAsync(out.data, (size_t)out.stride * size, 0, bytes,
+                                                               (size_t)out.rows, stream);
     cuda_check(device, error, "clear");
 }
 

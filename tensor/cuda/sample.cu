@@ -30,12 +30,11 @@ struct sample_kernel_arguments {
     struct cuda_fault *fault;
 };
 
-enum { SAMPLE_THREADS = 512, DIGITS = 256 };
+enum { SAMPLE_THREADS = 1024, DIGITS = 256 };
 
 struct sample_shared {
     double scratch[WARP];
-    unsigned long long masses[DIGITS];
-    unsigned counts[DIGITS];
+    unsigned mass_low[DIGITS], mass_high[DIGITS], counts[DIGITS];
     unsigned long long sums[SAMPLE_THREADS]; /* of each thread's stretch of tokens */
     unsigned long long rank, below;          /* what one thread found for all */
     int64_t chosen;
@@ -61,7 +60,7 @@ struct row {
 static __device__ float value_of(const struct row *row, int64_t id) {
     float value = load(row->a->logits, row->index, id), penalty = row->rules.repetition_penalty;
     if (row->seen && row->seen[id / 32] >> id % 32 & 1)
-        value = value < 0 ? value * penalty : __fdiv_rn(value, penalty);
+        value = value < 0 ? __fmul_rn(value, penalty) : __fdiv_rn(value, penalty);
     if (row->rules.temperature > 0 && row->rules.temperature != 1)
         value = __fdiv_rn(value, row->rules.temperature);
     return value;
@@ -110,19 +109,33 @@ struct cut {
     bool by_count;
 };
 
+/* masses[digit] += mass, in halves: a GPU adds words in shared memory by itself, but not two at once. */
+static __device__ void add_mass(struct sample_shared *shared, unsigned digit, unsigned long long mass) {
+    unsigned low = (unsigned)mass, before = atomicAdd(&shared->mass_low[digit], low);
+    unsigned high = (unsigned)(mass >> 32) + (before > ~low);
+    if (high) atomicAdd(&shared->mass_high[digit], high);
+}
+
+/* What the tokens of a digit count as. */
+static __device__ unsigned long long sum_of_digit(const struct sample_shared *shared, const struct cut *cut,
+                                                  int digit) {
+    if (cut->by_count) return shared->counts[digit];
+    return (unsigned long long)shared->mass_high[digit] << 32 | shared->mass_low[digit];
+}
+
 /* The masses and counts of the digit at `shift`, of the tokens whose higher digits are `prefix`. */
 static __device__ void count_digits(const struct row *row, const struct cut *cut, unsigned long long prefix,
                                     int shift) {
     struct sample_shared *shared = row->shared;
     for (int i = (int)threadIdx.x; i < DIGITS; i += (int)blockDim.x)
-        shared->masses[i] = shared->counts[i] = 0;
+        shared->mass_low[i] = shared->mass_high[i] = shared->counts[i] = 0;
     __syncthreads();
     for (int64_t id = threadIdx.x; id < row->vocabulary; id += blockDim.x) {
         float value = value_of(row, id);
         unsigned long long rank = rank_of(value, id);
         if (!is_left(row, value, id) || (shift < 56 && rank >> (shift + 8) != prefix)) continue;
         unsigned digit = (unsigned)(rank >> shift) & (DIGITS - 1);
-        atomicAdd(&shared->masses[digit], cut->by_count ? 1ull : mass_of(row, value));
+        if (!cut->by_count) add_mass(shared, digit, mass_of(row, value));
         atomicAdd(&shared->counts[digit], 1u);
     }
     __syncthreads();
@@ -135,9 +148,9 @@ static __device__ void choose_digit(struct sample_shared *shared, const struct c
     int chosen = -1;
     for (int digit = 0; digit < DIGITS; digit++) {
         if (!shared->counts[digit]) continue;
-        if (chosen >= 0) sum += shared->masses[chosen];
+        if (chosen >= 0) sum += sum_of_digit(shared, cut, chosen);
         chosen = digit;
-        if (exceeds(sum + shared->masses[digit], cut->total, cut->limit)) break;
+        if (exceeds(sum + sum_of_digit(shared, cut, digit), cut->total, cut->limit)) break;
     }
     shared->below = sum;
     shared->rank = prefix << 8 | (unsigned)chosen;
@@ -282,7 +295,7 @@ static __device__ double log_sum_of(struct row *row, float scale) {
     float largest = -INFINITY;
     bool wrong = false;
     for (int64_t id = threadIdx.x; id < row->vocabulary; id += blockDim.x) {
-        float logit = scale * load(row->a->logits, row->index, id);
+        float logit = __fmul_rn(scale, load(row->a->logits, row->index, id));
         wrong = wrong || isnan(logit) || logit == INFINITY;
         largest = fmaxf(largest, logit);
     }
@@ -290,7 +303,7 @@ static __device__ double log_sum_of(struct row *row, float scale) {
     if (__syncthreads_or(wrong || row->largest == -INFINITY)) return NAN;
     unsigned long long sum = 0;
     for (int64_t id = threadIdx.x; id < row->vocabulary; id += blockDim.x)
-        sum += mass_of(row, scale * load(row->a->logits, row->index, id));
+        sum += mass_of(row, __fmul_rn(scale, load(row->a->logits, row->index, id)));
     sum = block_join(sum, sum_of(), row->shared->scratch);
     return (double)row->largest + log((double)sum / (double)row->a->mass);
 }

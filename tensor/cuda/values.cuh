@@ -124,9 +124,14 @@ static __device__ __forceinline__ void store(struct tensor t, int64_t row, int64
         *(float *)at = value;
 }
 
-static __device__ __forceinline__ void load_pair(float *x, unsigned pair, enum dtype dtype) {
-    x[0] = dtype == DTYPE_BF16 ? low_half(pair) : float_from_half((unsigned short)(pair & 0xffff));
-    x[1] = dtype == DTYPE_BF16 ? high_half(pair) : float_from_half((unsigned short)(pair >> 16));
+static __device__ __forceinline__ void load_bf16_pair(float *x, unsigned pair) {
+    x[0] = low_half(pair);
+    x[1] = high_half(pair);
+}
+
+static __device__ __forceinline__ void load_f16_pair(float *x, unsigned pair) {
+    x[0] = float_from_half((unsigned short)(pair & 0xffff));
+    x[1] = float_from_half((unsigned short)(pair >> 16));
 }
 
 static __device__ __forceinline__ void load_four(float *x, float4 v) {
@@ -136,7 +141,7 @@ static __device__ __forceinline__ void load_four(float *x, float4 v) {
     x[3] = v.w;
 }
 
-/* A run of WIDTH elements: RUN of them as vectors, one as it lies. */
+/* A run of WIDTH elements: RUN of them as vectors, one as it lies. One branch for all of them. */
 template <int WIDTH>
 static __device__ __forceinline__ void load_run(float (&x)[WIDTH], struct tensor t, int64_t row,
                                                 int64_t col) {
@@ -144,12 +149,18 @@ static __device__ __forceinline__ void load_run(float (&x)[WIDTH], struct tensor
         x[0] = load(t, row, col);
     } else {
         const char *at = address(t, row, col);
-        if (t.dtype == DTYPE_BF16 || t.dtype == DTYPE_F16) {
+        if (t.dtype == DTYPE_BF16) {
             uint4 v = *(const uint4 *)at;
-            load_pair(x, v.x, t.dtype);
-            load_pair(x + 2, v.y, t.dtype);
-            load_pair(x + 4, v.z, t.dtype);
-            load_pair(x + 6, v.w, t.dtype);
+            load_bf16_pair(x, v.x);
+            load_bf16_pair(x + 2, v.y);
+            load_bf16_pair(x + 4, v.z);
+            load_bf16_pair(x + 6, v.w);
+        } else if (t.dtype == DTYPE_F16) {
+            uint4 v = *(const uint4 *)at;
+            load_f16_pair(x, v.x);
+            load_f16_pair(x + 2, v.y);
+            load_f16_pair(x + 4, v.z);
+            load_f16_pair(x + 6, v.w);
         } else {
             load_four(x, ((const float4 *)at)[0]);
             load_four(x + 4, ((const float4 *)at)[1]);

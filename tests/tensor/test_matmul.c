@@ -92,8 +92,9 @@ static void check_shape(struct bench *bench, struct shape shape, bool own) {
     }
 }
 
-static const struct shape small[] = {{1, 1, 1},   {1, 7, 3},    {2, 25, 17}, {3, 5, 70}, {5, 24, 33},
-                                     {16, 49, 8}, {17, 19, 31}, {4, 3, 0},   {0, 4, 4},  {4, 0, 4}};
+static const struct shape small[] = {{1, 1, 1},   {1, 7, 3},   {2, 25, 17},  {3, 5, 70},
+                                     {5, 24, 33}, {16, 49, 8}, {17, 19, 31}, {4, 3, 0},
+                                     {0, 4, 4},   {4, 0, 4},   {7, 21, 40},  {11, 35, 1304}};
 enum { SMALL = sizeof small / sizeof small[0] };
 
 static void every_choice(void **state) {
@@ -159,14 +160,15 @@ static void panels(void **state) {
     bench_close(&bench);
 }
 
-/* A row alone and the same row among others. */
+/* A row alone and the same row among others, over rows that end where vectors do and over others. */
 static void rows_do_not_depend_on_others_on(struct bench *bench) {
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16};
-    for (int type = 0; type < 4; type++) {
+    for (int type = 0; type < 8; type++) {
         struct arena_mark mark = arena_mark(&bench->arena);
-        enum dtype a_type = types[type & 1], b_type = types[type >> 1];
-        struct tensor a = random_tensor(bench, a_type, MATMUL_EXACT_ROWS, 333, 1, 1, 5);
-        struct tensor b = random_tensor(bench, b_type, 101, 333, 2, 1, 6);
+        enum dtype a_type = types[type & 1], b_type = types[type >> 1 & 1];
+        int64_t depth = type < 4 ? 333 : 1320;
+        struct tensor a = random_tensor(bench, a_type, MATMUL_EXACT_ROWS, depth, 1, 1, 5);
+        struct tensor b = random_tensor(bench, b_type, 101, depth, depth % 8 ? 2 : 8, 1, 6);
         struct tensor alone = arena_tensor(&bench->arena, DTYPE_F32, MATMUL_EXACT_ROWS, 101);
         struct tensor among = arena_tensor(&bench->arena, DTYPE_F32, MATMUL_EXACT_ROWS, 101);
         struct matmul_options options = {.transpose_b = true};
