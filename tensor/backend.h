@@ -80,6 +80,8 @@ struct backend {
 
     /* Collectives (tensor/collective.h); can_join NULL: there are none. */
     bool (*can_join)(void);
+    void (*identify)(const struct device *, struct collective_member *member);
+    enum status (*ready)(struct device *, struct error *err); /* what join needs of this process alone */
     enum status (*name_collective)(struct collective_id *id, struct error *err);
     enum status (*join)(struct device *, const struct collective_id *id, int rank, int size, struct error *);
     void (*part)(struct device *); /* also where it has not joined */

@@ -9,6 +9,12 @@ bool collective_can(const struct device *device) {
     return device->backend->can_join && device->backend->can_join();
 }
 
+struct collective_member collective_identify(const struct device *device) {
+    struct collective_member member = {0};
+    if (collective_can(device)) device->backend->identify(device, &member);
+    return member;
+}
+
 enum status collective_name(struct device *device, struct collective_id *id, struct error *err) {
     return device->backend->name_collective(id, err);
 }
@@ -20,7 +26,8 @@ enum status collective_make_rooms(struct device *device, int rank, int size, siz
     *collective = (struct collective){.rank = rank, .size = size};
     device->collective = collective;
     if ((collective->one = device_allocate(device, each, what, err)) &&
-        (collective->all = device_allocate(device, each * (size_t)size, what, err)))
+        (collective->all = device_allocate(device, each * (size_t)size, what, err)) &&
+        device->backend->ready(device, err) == STATUS_OK)
         return STATUS_OK;
     collective_part(device);
     return STATUS_FAILED;

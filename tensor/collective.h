@@ -24,6 +24,11 @@ struct collective_id {
     char bytes[128];
 };
 
+/* Which device of all in the world it is. */
+struct collective_member {
+    char bytes[16];
+};
+
 /* Room for what is exchanged, of the device: `each` bytes, and as many for each process. */
 struct collective {
     void *one, *all;
@@ -34,8 +39,9 @@ struct collective {
 /* What an operation can wait for: each kind of exchange has its own. */
 enum collective_mark { COLLECTIVE_AT_ONCE, COLLECTIVE_SUMS, COLLECTIVE_WHOLES, COLLECTIVE_MARKS };
 
-/* Whether the device can join others. */
+/* Whether the device can join others; only with others: no two processes on the same device may. */
 bool collective_can(const struct device *device);
+struct collective_member collective_identify(const struct device *device);
 
 enum status collective_name(struct device *device, struct collective_id *id, struct error *err);
 

@@ -6,8 +6,8 @@
 
 #include "tensor/backend.h"
 
-/* The backend, which stays loaded until the process ends. A usage error when this build has none, or when it
- * cannot be loaded. */
+/* The backend, which stays loaded until the process ends. A usage error when this build has none, or when
+ * there is no driver; where there is one a module that cannot be loaded is a failure. */
 enum status cuda_module_load(const struct backend **backend, struct error *err);
 
 /* Whether a driver of NVIDIA's is installed, without which there is no GPU. Quick. */

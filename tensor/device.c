@@ -58,7 +58,8 @@ static enum status number_choose(const char *name, const struct backend *backend
                                  struct error *err) {
     int count = 1;
     struct launcher_place place;
-    if (backend->count && backend->count(&count, err) != STATUS_OK) return STATUS_USAGE;
+    enum status status = backend->count ? backend->count(&count, err) : STATUS_OK;
+    if (status != STATUS_OK) return status;
     number_read(name, number);
     if (*number >= count)
         return error_usage(err, "device \"%s\": there %s %d of them here, numbered from 0", name,

@@ -52,7 +52,7 @@ struct communicator {
     bool agreed; /* on a failure, whose message, with the process's name, is: */
     char verdict[ERROR_MESSAGE_SIZE];
     struct verdict *verdicts;    /* [size]: room for an agreement, which so needs no memory */
-    const struct backend *asked; /* all were asked whether devices of that kind can join ... */
+    const struct backend *asked; /* all were asked whether their devices of that kind can join ... */
     bool joins;                  /* ... and can (tensor/collective.h) */
     struct device *exchanging;   /* has collectives of an exchange that may not be done; NULL: none has */
     float *sent, *received;      /* [size, BUCKET_BYTES]; NULL until they are needed */

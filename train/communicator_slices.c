@@ -1,6 +1,7 @@
 /* Tensors that lie in slices: sums of them, wholes of them, and any run of their elements. */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "tensor/collective.h"
@@ -175,16 +176,38 @@ static void keep_wholes(struct communicator *c, struct device *device, const str
 
 /* ---- Between devices --------------------------------------------------------------------------------- */
 
+/* What a process says of its device. */
+struct answer {
+    int32_t able;
+    struct collective_member member;
+};
+
+/* Whether all can join, each a device of its own. */
+static bool can_all_join(const struct answer *answers, int count) {
+    for (int r = 0; r < count; r++) {
+        if (!answers[r].able) return false;
+        for (int s = 0; s < r; s++)
+            if (memcmp(&answers[s].member, &answers[r].member, sizeof answers[r].member) == 0) return false;
+    }
+    return true;
+}
+
+static enum status ask_all(struct communicator *c, const struct device *device, struct error *err) {
+    struct answer own = {collective_can(device), collective_identify(device)};
+    struct answer *answers = memory_new((size_t)c->size, sizeof *answers, "names of devices", err);
+    enum status status = communicator_agree(c, answers ? STATUS_OK : STATUS_FAILED, err);
+    if (status == STATUS_OK) status = communicator_gather_bytes(c, "devices", answers, &own, sizeof own, err);
+    c->asked = device->backend;
+    c->joins = answers && status == STATUS_OK && can_all_join(answers, c->size);
+    free(answers);
+    return status;
+}
+
 /* Whether the devices exchange by themselves: all or none. They join when they first do. */
 enum status communicator_join_devices(struct communicator *c, struct device *device, struct error *err) {
     enum status status = STATUS_OK;
-    double able = collective_can(device);
     if (device->collective) return STATUS_OK;
-    if (c->asked != device->backend) {
-        status = communicator_sum_values(c, &able, 1, err);
-        c->asked = device->backend;
-        c->joins = able == c->size;
-    }
+    if (c->asked != device->backend) status = ask_all(c, device, err);
     if (status != STATUS_OK || !c->joins) return status == STATUS_OK ? make_room(c, err) : status;
     struct collective_id own = {0}, *ids = memory_new((size_t)c->size, sizeof *ids, "names for devices", err);
     status = ids ? collective_make_rooms(device, c->rank, c->size, BUCKET_BYTES, err) : STATUS_FAILED;
@@ -374,10 +397,12 @@ enum status exchange_begin(struct exchange *exchange, enum exchange_kind kind, c
     exchange->kind = kind;
     exchange->list = list;
     exchange->count = count;
-    if (exchange->device->collective)
-        begin_on_device(exchange);
-    else
+    if (!exchange->device->collective)
         status = begin_on_host(exchange, err);
+    else if (exchange->device->failed) /* nothing would be queued, and the others would wait for it */
+        status = error_set(err, "%s", exchange->device->error.message);
+    else
+        begin_on_device(exchange);
     if (status != STATUS_OK) exchange->list = NULL;
     return status;
 }

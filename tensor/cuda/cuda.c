@@ -18,6 +18,8 @@
 #define DEVICE_BACKEND backend_cuda
 #endif
 
+enum { CAPABILITY_LEAST = 8 }; /* sm_80: bf16 on tensor cores, copies beside the threads */
+
 bool cuda_check(struct device *device, cudaError_t error, const char *what) {
     if (error == cudaSuccess) return true;
     device_fail(device, "%s: %s", what, cudaGetErrorString(error));
@@ -33,6 +35,7 @@ static enum status open_failed(struct error *err, cudaError_t error, const char 
 static void cuda_close(struct device *device) {
     struct cuda_state *state = cuda_state(device);
     cuda_group_end(device);
+    cuda_abandon(device);
     cudaDeviceSynchronize();
     cuda_cudnn_close(state->cudnn);
     cuda_graph_close(&state->graph);
@@ -60,16 +63,33 @@ static enum status cuda_count(int *count, struct error *err) {
     *count = 0;
     cudaError_t error = cudaGetDeviceCount(count);
     if (error == cudaSuccess && *count > 0) return STATUS_OK;
+    if (error == cudaSuccess) error = cudaErrorNoDevice;
+    if (error != cudaErrorNoDevice && error != cudaErrorStubLibrary)
+        return open_failed(err, error, "the GPUs cannot be used");
     return error_usage(err, "device " DEVICE_NAME ": there is no GPU here (%s)", cudaGetErrorString(error));
 }
 
+/* Older GPUs would fail at their first kernel. */
+static enum status check_capability(int number, struct error *err) {
+    static struct cudaDeviceProp properties; /* large */
+    cudaError_t error = cudaGetDeviceProperties(&properties, number);
+    if (error != cudaSuccess) return open_failed(err, error, "the GPU");
+    if (properties.major >= CAPABILITY_LEAST) return STATUS_OK;
+    return error_usage(err,
+                       "device " DEVICE_NAME ": GPU %d is of compute capability %d.%d, and the oldest "
+                       "that can be used is %d.0",
+                       number, properties.major, properties.minor, CAPABILITY_LEAST);
+}
+
 static enum status cuda_open(struct device *device, struct error *err) {
+    enum status status = check_capability(device->number, err);
+    if (status != STATUS_OK) return status;
     cudaError_t error = cudaSetDevice(device->number);
     if (error != cudaSuccess) return open_failed(err, error, "the GPU");
     struct cuda_state *state = memory_new(1, sizeof *state, "the " DEVICE_NAME " device", err);
     if (!state) return STATUS_FAILED;
     device->state = state;
-    enum status status = stream_open(state, err);
+    status = stream_open(state, err);
     if (status == STATUS_OK) status = cuda_staging_open(&state->staging, err);
     if (status == STATUS_OK) status = cuda_side_open(&state->copies, err);
     if (status == STATUS_OK) status = cuda_staging_open(&state->copy_staging, err);
@@ -104,9 +124,11 @@ static void *cuda_allocate(struct device *device, size_t bytes) {
     return NULL;
 }
 
-/* cudaFree waits for the work that may still use it. */
+/* When nothing uses it any more: what others wait for in a failure will not be done. */
 static void cuda_release(struct device *device, void *memory) {
     cuda_group_end(device);
+    cuda_abandon(device);
+    cudaDeviceSynchronize();
     cudaFree(memory);
 }
 
@@ -114,7 +136,8 @@ void *cuda_workspace(struct device *device, size_t bytes) {
     struct cuda_state *state = cuda_state(device);
     if (bytes <= state->workspace_bytes) return state->workspace;
     cuda_group_end(device);
-    cudaFree(state->workspace); /* after the operations that use it */
+    cudaDeviceSynchronize(); /* the operations that use it */
+    cudaFree(state->workspace);
     state->workspace = NULL;
     state->workspace_bytes = 0;
     if (cudaMalloc(&state->workspace, bytes) != cudaSuccess) {
@@ -202,6 +225,8 @@ const struct backend DEVICE_BACKEND = {
     .adamw_step = cuda_adamw_step,
     .sample_tokens = cuda_sample_tokens,
     .can_join = cuda_can_join,
+    .identify = cuda_identify,
+    .ready = cuda_ready,
     .name_collective = cuda_name_collective,
     .join = cuda_join,
     .part = cuda_part,

@@ -211,11 +211,15 @@ void cuda_adamw_step(struct device *device, struct tensor weight, struct tensor 
                      struct tensor gradient, struct tensor copy, struct adamw_options options);
 
 /* nccl.c. cuda_wait: for all operations that are queued; cuda_finish_collectives: for all collectives. Where
- * another process is gone, the device fails. */
+ * another process is gone, the device fails. cuda_abandon: of a device that has failed, ends collectives that
+ * would wait for others, so that the host can wait for the device. */
 bool cuda_can_join(void);
+void cuda_identify(const struct device *device, struct collective_member *member);
+enum status cuda_ready(struct device *device, struct error *err);
 enum status cuda_name_collective(struct collective_id *id, struct error *err);
 enum status cuda_join(struct device *device, const struct collective_id *id, int rank, int size,
                       struct error *err);
+void cuda_abandon(struct device *device);
 void cuda_part(struct device *device);
 void cuda_begin_collectives(struct device *device);
 void cuda_end_collectives(struct device *device, enum collective_mark mark);

@@ -55,7 +55,8 @@ struct cuda_cudnn {
     cudnnHandle_t handle; /* NULL: cuDNN cannot be had */
     char name[32];
     struct plan plans[PLANS];
-    int oldest;     /* the place to be given up next */
+    int oldest; /* the place to be given up next */
+    bool has_warned;
     int32_t *table; /* of one call, on the host: lengths and beginnings of sequences */
     size_t table_capacity;
 };
@@ -265,7 +266,8 @@ static int64_t engines_find(struct making *m, cudnnHandle_t handle, cudnnBackend
     if (m->status == CUDNN_STATUS_SUCCESS)
         m->status = m->library->attribute_get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
                                               CUDNN_TYPE_BACKEND_DESCRIPTOR, ENGINES, &count, configurations);
-    return m->status == CUDNN_STATUS_SUCCESS ? count : 0;
+    if (m->status != CUDNN_STATUS_SUCCESS) return 0;
+    return count < ENGINES ? count : ENGINES; /* it may tell how many there are */
 }
 
 static bool is_deterministic(struct making *m, cudnnBackendDescriptor_t configuration) {
@@ -279,7 +281,7 @@ static bool is_deterministic(struct making *m, cudnnBackendDescriptor_t configur
     if (m->status == CUDNN_STATUS_SUCCESS)
         m->status = m->library->attribute_get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
                                               CUDNN_TYPE_NUMERICAL_NOTE, NOTES_MOST, &count, notes);
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < count && i < NOTES_MOST; i++)
         if (notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) return false;
     return m->status == CUDNN_STATUS_SUCCESS;
 }
@@ -296,28 +298,46 @@ static void execution_make(struct making *m, cudnnHandle_t handle, cudnnBackendD
     if (m->status == CUDNN_STATUS_SUCCESS) m->plan->execution = execution;
 }
 
-static bool is_refusal(cudnnStatus_t status) {
-    return status / 1000 == CUDNN_STATUS_NOT_SUPPORTED / 1000;
+/* A status that says more than that an operation is not supported. */
+static bool is_trouble(cudnnStatus_t status) {
+    return status != CUDNN_STATUS_SUCCESS && status / 1000 != CUDNN_STATUS_NOT_SUPPORTED / 1000;
 }
 
-/* An engine that refuses leaves the next one to be tried. */
-static void plan_make(struct making *m, cudnnHandle_t handle) {
+/* An engine that cannot be had leaves the next one to be tried. Returns what troubled one, or success. */
+static cudnnStatus_t plan_make(struct making *m, cudnnHandle_t handle) {
     cudnnBackendDescriptor_t configurations[ENGINES];
     int64_t count = engines_find(m, handle, operation_make(m), configurations);
+    cudnnStatus_t trouble = m->status;
     for (int64_t i = 0; i < count && !m->plan->execution; i++) {
+        m->status = CUDNN_STATUS_SUCCESS;
         if (is_deterministic(m, configurations[i])) execution_make(m, handle, configurations[i]);
-        if (is_refusal(m->status)) m->status = CUDNN_STATUS_SUCCESS;
+        if (is_trouble(m->status)) trouble = m->status;
     }
-    if (is_refusal(m->status)) m->status = CUDNN_STATUS_SUCCESS;
+    return is_trouble(trouble) ? trouble : CUDNN_STATUS_SUCCESS;
 }
 
-/* The device fails, in cuDNN's words. */
-static void fail(struct device *device, cudnnStatus_t status) {
-    const struct cudnn_library *library = &cuda_state(device)->cudnn->library;
+/* "STATUS: in cuDNN's words". */
+static void describe(struct cuda_cudnn *cudnn, cudnnStatus_t status, char *text, size_t size) {
     char words[256] = "";
-    library->last_error(words, sizeof words);
+    cudnn->library.last_error(words, sizeof words);
     words[strcspn(words, "\n")] = '\0';
-    device_fail(device, "attention: %s%s%s", library->status_text(status), *words ? ": " : "", words);
+    snprintf(text, size, "%s%s%s", cudnn->library.status_text(status), *words ? ": " : "", words);
+}
+
+/* What others compute as well is no failure, but it should be known: they may be slower. */
+static void warn(struct device *device, cudnnStatus_t status) {
+    struct cuda_cudnn *cudnn = cuda_state(device)->cudnn;
+    char text[512];
+    if (cudnn->has_warned) return;
+    cudnn->has_warned = true;
+    describe(cudnn, status, text, sizeof text);
+    fprintf(stderr, "warning: device %s: attention goes without cuDNN: %s\n", device->backend->name, text);
+}
+
+static void fail(struct device *device, cudnnStatus_t status) {
+    char text[512];
+    describe(cuda_state(device)->cudnn, status, text, sizeof text);
+    device_fail(device, "attention: %s", text);
 }
 
 /* The plan for a key, kept or made, perhaps one without an engine. NULL: the device has failed. */
@@ -334,11 +354,9 @@ static const struct plan *plan_find(struct device *device, const struct plan_key
     plan_free(&cudnn->library, plan);
     plan->key = *key;
     struct making making = {&cudnn->library, plan, CUDNN_STATUS_SUCCESS};
-    plan_make(&making, cudnn->handle);
-    if (making.status == CUDNN_STATUS_SUCCESS) return plan;
-    fail(device, making.status);
-    plan_free(&cudnn->library, plan);
-    return NULL;
+    cudnnStatus_t trouble = plan_make(&making, cudnn->handle);
+    if (!plan->execution && trouble != CUDNN_STATUS_SUCCESS) warn(device, trouble);
+    return plan;
 }
 
 /* ---- The operation ----------------------------------------------------------------------------------- */

@@ -30,7 +30,8 @@ void cuda_graph_close(struct cuda_graph *graph) {
 }
 
 /* A first group of its kind is not captured: it finds the algorithms, makes the workspace large enough and
- * has the driver load its kernels. */
+ * has the driver load its kernels. One that a later group is the first to need may be loaded in a capture,
+ * which is therefore a relaxed one. */
 void cuda_group_begin(struct device *device, int64_t key) {
     struct cuda_graph *graph = &cuda_state(device)->graph;
     bool known = graph->known && graph->key == key;
@@ -39,7 +40,7 @@ void cuda_group_begin(struct device *device, int64_t key) {
     if (!known) return;
     cudaError_t error = cudaEventSynchronize(graph->done);
     if (error == cudaSuccess)
-        error = cudaStreamBeginCapture(cuda_state(device)->stream, cudaStreamCaptureModeThreadLocal);
+        error = cudaStreamBeginCapture(cuda_state(device)->stream, cudaStreamCaptureModeRelaxed);
     graph->capturing = cuda_check(device, error, "beginning a graph");
     graph->used = 0;
 }

@@ -25,8 +25,9 @@ enum {
     PANEL_BYTES = 256 << 20, /* copies of columns, about */
 #endif
     PANEL_MULTIPLE = 64, /* columns */
-    ALIGNMENT_MOST = 16, /* beyond it nothing is gained */
-    PITCH_MULTIPLE = 8,  /* elements, of copies */
+    ALIGNMENT_MOST = 16, /* beyond it nothing is gained; but of a bias the library looks at all of it */
+    BIAS_ALIGNMENT_MOST = 256,
+    PITCH_MULTIPLE = 8, /* elements, of copies */
 };
 
 /* What an algorithm depends on. Compared as bytes: no padding. */
@@ -73,11 +74,10 @@ void cuda_products_close(struct cuda_products *products) {
     free(products);
 }
 
-/* Partial sums are joined through the workspace: in place their order would be the blocks'. */
+/* Partial sums are joined in f32 through the workspace: in place their order would be the blocks'. */
 static cublasStatus_t preference_make(cublasLtMatmulPreference_t *preference) {
     const uint64_t workspace = LIBRARY_BYTES;
-    const uint32_t reductions =
-        CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
+    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     cublasStatus_t status = cublasLtMatmulPreferenceCreate(preference);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     status = cublasLtMatmulPreferenceSetAttribute(*preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
@@ -98,8 +98,7 @@ enum status cuda_products_open(struct cuda_products **products, struct error *er
 
 /* ---- Plans ------------------------------------------------------------------------------------------- */
 
-static int32_t alignment_of(const void *data) {
-    int32_t alignment = ALIGNMENT_MOST;
+static int32_t alignment_of(const void *data, int32_t alignment) {
     while ((uintptr_t)data % (uintptr_t)alignment) alignment /= 2;
     return alignment;
 }
@@ -115,20 +114,21 @@ static int64_t stride_of(struct tensor t) {
 
 static struct plan_key key_of(const struct call *c) {
     bool transposed = c->options.transpose_a;
-    return (struct plan_key){.m = c->out.rows,
-                             .n = c->out.cols,
-                             .k = transposed ? c->a.rows : c->a.cols,
-                             .a_stride = stride_of(c->a),
-                             .b_stride = stride_of(c->b),
-                             .out_stride = stride_of(c->out),
-                             .transpose_a = transposed,
-                             .transpose_b = c->options.transpose_b,
-                             .bf16 = c->a.dtype == DTYPE_BF16,
-                             .out_bf16 = c->out.dtype == DTYPE_BF16,
-                             .bias = c->options.bias.data ? alignment_of(c->options.bias.data) : 0,
-                             .a_alignment = alignment_of(c->a.data),
-                             .b_alignment = alignment_of(c->b.data),
-                             .out_alignment = alignment_of(c->out.data)};
+    return (struct plan_key){
+        .m = c->out.rows,
+        .n = c->out.cols,
+        .k = transposed ? c->a.rows : c->a.cols,
+        .a_stride = stride_of(c->a),
+        .b_stride = stride_of(c->b),
+        .out_stride = stride_of(c->out),
+        .transpose_a = transposed,
+        .transpose_b = c->options.transpose_b,
+        .bf16 = c->a.dtype == DTYPE_BF16,
+        .out_bf16 = c->out.dtype == DTYPE_BF16,
+        .bias = c->options.bias.data ? alignment_of(c->options.bias.data, BIAS_ALIGNMENT_MOST) : 0,
+        .a_alignment = alignment_of(c->a.data, ALIGNMENT_MOST),
+        .b_alignment = alignment_of(c->b.data, ALIGNMENT_MOST),
+        .out_alignment = alignment_of(c->out.data, ALIGNMENT_MOST)};
 }
 
 /* FNV-1a. */

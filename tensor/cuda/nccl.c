@@ -63,36 +63,61 @@ enum status cuda_name_collective(struct collective_id *id, struct error *err) {
     return STATUS_OK;
 }
 
-enum status cuda_join(struct device *device, const struct collective_id *id, int rank, int size,
-                      struct error *err) {
-    ncclUniqueId name;
+void cuda_identify(const struct device *device, struct collective_member *member) {
+    static struct cudaDeviceProp properties; /* large */
+    static_assert(sizeof properties.uuid == sizeof *member, "a GPU's name fits");
+    if (cudaGetDeviceProperties(&properties, device->number) == cudaSuccess)
+        memcpy(member, &properties.uuid, sizeof *member);
+}
+
+enum status cuda_ready(struct device *device, struct error *err) {
     struct cuda_nccl *nccl = memory_new(1, sizeof *nccl, "NCCL", err);
     if (!nccl) return STATUS_FAILED;
     static_assert((int)COLLECTIVE_MARKS == SIDE_MARKS, "a mark of the stream for each kind");
-    if (cuda_side_open(&nccl->side, err) != STATUS_OK) goto err;
+    cuda_state(device)->nccl = nccl;
+    if (!load(&nccl->call)) return error_set(err, NCCL_LIBRARY " cannot be loaded: %s", dlerror());
+    return cuda_side_open(&nccl->side, err);
+}
+
+/* The first collective of a kind connects the processes and takes memory: not in the middle of a step. */
+static enum status warm_up(struct device *device, struct error *err) {
+    const struct collective *rooms = device->collective;
+    struct tensor one = tensor_at(rooms->one, DTYPE_F32, 1, 1);
+    cuda_side_begin(device, &cuda_state(device)->nccl->side);
+    cuda_reduce_scatter(device, one, tensor_at(rooms->all, DTYPE_F32, rooms->size, 1));
+    if (!device->failed) cuda_all_gather(device, tensor_at(rooms->all, DTYPE_F32, rooms->size, 1), one);
+    cuda_side_end(device, &cuda_state(device)->nccl->side, COLLECTIVE_AT_ONCE);
+    if (!device->failed) cuda_finish_collectives(device);
+    return device->failed ? error_set(err, "%s", device->error.message) : STATUS_OK;
+}
+
+enum status cuda_join(struct device *device, const struct collective_id *id, int rank, int size,
+                      struct error *err) {
+    ncclUniqueId name;
+    struct cuda_nccl *nccl = cuda_state(device)->nccl;
     memcpy(&name, id, sizeof name);
-    ncclResult_t result =
-        load(&nccl->call) ? nccl->call.init(&nccl->comm, size, name, rank) : ncclSystemError;
-    if (result == ncclSuccess) {
-        cuda_state(device)->nccl = nccl;
-        return STATUS_OK;
-    }
-    error_set(err, "NCCL: the GPUs of the processes cannot be joined: %s",
-              nccl->call.error_string ? nccl->call.error_string(result) : "it cannot be loaded");
-err:
-    cuda_side_close(&nccl->side);
-    free(nccl);
-    return STATUS_FAILED;
+    ncclResult_t result = nccl->call.init(&nccl->comm, size, name, rank);
+    if (result == ncclSuccess) return warm_up(device, err);
+    nccl->comm = NULL;
+    return error_set(err, "NCCL: the GPUs of the processes cannot be joined: %s",
+                     nccl->call.error_string(result));
+}
+
+void cuda_abandon(struct device *device) {
+    struct cuda_nccl *nccl = cuda_state(device)->nccl;
+    if (!device->failed || !nccl || !nccl->comm) return;
+    nccl->call.abort(nccl->comm);
+    nccl->comm = NULL;
 }
 
 void cuda_part(struct device *device) {
     struct cuda_state *state = cuda_state(device);
     struct cuda_nccl *nccl = state->nccl;
     if (!nccl) return;
-    if (!device->failed) cudaStreamSynchronize(nccl->side.stream);
+    cuda_abandon(device);
+    if (!device->failed && nccl->side.stream) cudaStreamSynchronize(nccl->side.stream);
     if (!device->failed) cudaStreamSynchronize(state->stream);
-    if (nccl->comm && device->failed) nccl->call.abort(nccl->comm);
-    if (nccl->comm && !device->failed) nccl->call.destroy(nccl->comm);
+    if (nccl->comm) nccl->call.destroy(nccl->comm);
     cuda_side_close(&nccl->side);
     free(nccl);
     state->nccl = NULL;
@@ -135,7 +160,9 @@ void cuda_await_collectives(struct device *device, enum collective_mark mark) {
 
 /* ---- Waiting ----------------------------------------------------------------------------------------- */
 
-/* Where another process is gone, work that waits for it would never end: NCCL is asked while it lasts. */
+/* Where another process is gone, work that waits for it would never end: NCCL is asked while it lasts. It
+ * knows of processes that it reaches over a network; of those of the same machine the heartbeat does
+ * (train/heartbeat.h). */
 static void wait_for(struct device *device, cudaStream_t stream, const char *what) {
     struct cuda_nccl *nccl = cuda_state(device)->nccl;
     if (!nccl || !nccl->comm) {
@@ -152,8 +179,7 @@ static void wait_for(struct device *device, cudaStream_t stream, const char *wha
     } while (error == cudaErrorNotReady && (lost == ncclSuccess || lost == ncclInProgress));
     if (lost != ncclSuccess && lost != ncclInProgress) {
         device_fail(device, "%s: NCCL: %s", what, nccl->call.error_string(lost));
-        nccl->call.abort(nccl->comm);
-        nccl->comm = NULL;
+        cuda_abandon(device);
     } else
         cuda_check(device, error, what);
 }

@@ -59,7 +59,7 @@ void machine_capture(machine_work *run, const void *argument, size_t bytes) {
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
-    if (!stream || capture.stream || mode != cudaStreamCaptureModeThreadLocal) return cudaErrorInvalidValue;
+    if (!stream || capture.stream || mode != cudaStreamCaptureModeRelaxed) return cudaErrorInvalidValue;
     if (machine_call_fails()) return cudaErrorMemoryAllocation;
     capture.graph = calloc(1, sizeof *capture.graph);
     if (!capture.graph) machine_die("no memory for a graph");

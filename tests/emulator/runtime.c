@@ -512,6 +512,7 @@ static int device_count(void) {
 
 cudaError_t cudaGetDeviceCount(int *count) {
     *count = device_count();
+    if (getenv("VS2_EMULATED_GPUS_ARE_BROKEN")) return cudaErrorSystemNotReady;
     return *count == 0 || machine_call_fails() ? cudaErrorNoDevice : cudaSuccess;
 }
 
@@ -523,12 +524,16 @@ cudaError_t cudaSetDevice(int device) {
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device) {
     if (device < 0 || device >= device_count() || machine_call_fails()) return cudaErrorInvalidDevice;
-    *properties = (struct cudaDeviceProp){.major = 8,
+    *properties = (struct cudaDeviceProp){.major = getenv("VS2_EMULATED_GPUS_ARE_OLD") ? 7 : 8,
                                           .minor = 6,
                                           .multiProcessorCount = 4,
                                           .totalGlobalMem = device_memory(),
                                           .sharedMemPerBlockOptin = MACHINE_SHARED_MOST};
     snprintf(properties->name, sizeof properties->name, "emulator %d", device);
+    /* Processes have GPUs of their own, unless they are to share one. */
+    int maker = getenv("VS2_EMULATED_GPUS_ARE_SHARED") ? 0 : (int)getpid();
+    memcpy(properties->uuid.bytes, &maker, sizeof maker);
+    memcpy(properties->uuid.bytes + sizeof maker, &device, sizeof device);
     return cudaSuccess;
 }
 
@@ -543,6 +548,8 @@ const char *cudaGetErrorString(cudaError_t error) {
     case cudaErrorInvalidValue: return "invalid argument";
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+    case cudaErrorStubLibrary: return "CUDA driver is a stub library";
+    case cudaErrorSystemNotReady: return "system not yet initialized";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorInvalidDevice: return "invalid device ordinal";
     case cudaErrorInvalidResourceHandle: return "invalid resource handle";

@@ -15,8 +15,9 @@
 
 /* ---- Which of several GPUs --------------------------------------------------------------------------- */
 
-static const char *const variables[] = {"VS2_EMULATED_GPUS", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-                                        "OMPI_COMM_WORLD_LOCAL_RANK"};
+static const char *const variables[] = {"VS2_EMULATED_GPUS",         "VS2_EMULATED_GPUS_ARE_BROKEN",
+                                        "VS2_EMULATED_GPUS_ARE_OLD", "OMPI_COMM_WORLD_RANK",
+                                        "OMPI_COMM_WORLD_SIZE",      "OMPI_COMM_WORLD_LOCAL_RANK"};
 
 static int alone(void **state) {
     (void)state;
@@ -67,6 +68,17 @@ static void a_gpu_that_is_not_there_is_a_usage_error(void **state) {
     assert_int_equal(device_open("emulated", &device, &err), STATUS_USAGE);
     assert_string_equal(err.message,
                         "device emulated: there is no GPU here (no CUDA-capable device is detected)");
+    setenv("VS2_EMULATED_GPUS", "2", 1);
+    setenv("VS2_EMULATED_GPUS_ARE_BROKEN", "1", 1);
+    assert_int_equal(device_open("emulated", &device, &err), STATUS_FAILED);
+    assert_string_equal(err.message, "device emulated: the GPUs cannot be used: system not yet initialized");
+    unsetenv("VS2_EMULATED_GPUS_ARE_BROKEN");
+    setenv("VS2_EMULATED_GPUS_ARE_OLD", "1", 1);
+    assert_int_equal(device_open("emulated:1", &device, &err), STATUS_USAGE);
+    assert_string_equal(err.message,
+                        "device emulated: GPU 1 is of compute capability 7.6, and the oldest that "
+                        "can be used is 8.0");
+    unsetenv("VS2_EMULATED_GPUS_ARE_OLD");
     start("2", 1);
     setenv("OMPI_COMM_WORLD_LOCAL_RANK", "x", 1);
     assert_int_equal(device_open("emulated", &device, &err), STATUS_FAILED);

@@ -148,28 +148,49 @@ static void plans_are_kept(void **state) {
     bench_close(&bench);
 }
 
-/* From each call on that can fail, all do: the device fails with a line that says why, and nothing is lost.
+/* Each call that can fail does in its turn, alone or with all after it: where no plan can be made attention
+ * goes without cuDNN and is as right; else the device fails with a line that says why, and nothing is lost.
  */
 static void failures_are_told(void **state) {
     (void)state;
-    int failed = 0, by_cudnn = 0;
-    for (int n = 1;; n++) {
-        struct bench bench;
-        struct error err;
-        bench_open(&bench, "emulated");
-        struct tensor q = columns(&bench, &usual, usual.heads, 1),
-                      k = columns(&bench, &usual, usual.kv_heads, 2);
-        emulator_fail_call(n);
-        attention_forward(&bench.device, q, (struct tensor){0}, q, k, k,
-                          (struct attention_segments){windows, 3}, usual.heads, usual.kv_heads, 1);
-        bool reached = emulator_fail_call(0) >= n;
-        assert_int_equal(device_synchronize(&bench.device, &err), reached ? STATUS_FAILED : STATUS_OK);
-        if (reached) by_cudnn += strstr(err.message, "attention: CUDNN_STATUS_") != NULL;
-        bench_close(&bench);
-        if (!reached) break;
-        failed++;
+    struct bench bench;
+    struct error err;
+    double *out[2], *log_sum[2];
+    bench_open(&bench, "emulated");
+    attend(&bench, &usual, windows, 3, &out[0], &log_sum[0]);
+    bench_close(&bench);
+    for (int alone = 0; alone < 2; alone++) {
+        int failed = 0, by_cudnn = 0, without = 0;
+        for (int n = 1;; n++) {
+            bench_open(&bench, "emulated");
+            for (int i = 0; i < 4; i++) columns(&bench, &usual, usual.heads, 1); /* memory for attend */
+            int before = emulator_attentions();
+            (alone ? emulator_fail_one_call : emulator_fail_call)(n);
+            struct tensor q = columns(&bench, &usual, usual.heads, 1);
+            struct tensor k = columns(&bench, &usual, usual.kv_heads, 2);
+            struct tensor v = columns(&bench, &usual, usual.kv_heads, 3);
+            struct tensor to = columns(&bench, &usual, usual.heads, 4);
+            attention_forward(&bench.device, to, (struct tensor){0}, q, k, v,
+                              (struct attention_segments){windows, 3}, usual.heads, usual.kv_heads, 0.125f);
+            bool reached = emulator_fail_call(0) >= n;
+            enum status status = device_synchronize(&bench.device, &err);
+            assert_true(reached || status == STATUS_OK);
+            failed += status != STATUS_OK;
+            if (status != STATUS_OK) by_cudnn += strstr(err.message, "attention: CUDNN_STATUS_") != NULL;
+            if (status == STATUS_OK) {
+                without += emulator_attentions() == before;
+                out[1] = values_read(&bench, to);
+                assert_close(out[1], out[0], (int64_t)ROWS * usual.heads * usual.head_dim, 0x1p-7);
+                free(out[1]);
+            }
+            bench_close(&bench);
+            if (!reached) break;
+        }
+        assert_true(by_cudnn >= 4 && failed > by_cudnn);
+        assert_int_equal(without >= 20, alone);
     }
-    assert_true(by_cudnn >= 20 && failed > by_cudnn);
+    free(out[0]);
+    free(log_sum[0]);
 }
 
 /* Without cuDNN the device opens, says so, and attention is as right. */

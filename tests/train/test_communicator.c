@@ -126,6 +126,8 @@ static void test_slices(void **state) {
         for (int times = 0; times <= own_memory; times++)
             assert_int_equal(communicator_reduce(all, &f.device, list, LENGTHS, times == 1, &err), STATUS_OK);
         assert_int_equal(communicator_gather(all, &f.device, list, LENGTHS, &err), STATUS_OK);
+        const char *joined = getenv("VS2_TEST_JOINED"); /* "yes", or "no" */
+        if (joined) assert_int_equal(f.device.collective != NULL, joined[0] == 'y');
         read_back(&f);
         for (int64_t i = 0; i < total; i++)
             if (!is_sum(f.host[i], sum_in_order(i) * (float)(1 + own_memory)))

@@ -361,6 +361,20 @@ static void test_uneven_passes(void **state) {
     }
 }
 
+/* A device that fails in the last pass of a step makes no sums that the others would wait for: it is told. */
+static void test_failed_devices(void **state) {
+    (void)state;
+    for (int stage = 0; stage <= 1; stage++) {
+        struct fixture f;
+        open_all(&f, "tests/golden/model/tied", DTYPE_F32, stage, true);
+        optimizer_last_pass(&f.optimizer);
+        device_fail(&f.device, "a fault");
+        assert_int_equal(optimizer_end_passes(&f.optimizer, &err), size > 1 ? STATUS_FAILED : STATUS_OK);
+        if (size > 1) assert_non_null(strstr(err.message, "a fault"));
+        close_all(&f);
+    }
+}
+
 /* Where one process has no memory for its optimizer no other one waits for it with an exchange. */
 static void test_failure_to_open(void **state) {
     (void)state;
@@ -404,11 +418,11 @@ static void test_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),           cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_whole_weights),   cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_planned_rooms),   cmocka_unit_test(test_not_a_number),
-        cmocka_unit_test(test_uneven_passes),   cmocka_unit_test(test_failure),
-        cmocka_unit_test(test_failure_to_open),
+        cmocka_unit_test(test_steps),          cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_whole_weights),  cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_planned_rooms),  cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_uneven_passes),  cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_failed_devices), cmocka_unit_test(test_failure_to_open),
     };
     return cmocka_run_group_tests(tests, meet, part);
 }
