@@ -148,18 +148,20 @@ static void launch_joins(struct device *device, const struct forward_arguments *
     cuda_launch(device, a->head_dim <= 128 ? join_kernel<4> : join_kernel<8>, grid, WARP, 0, *a);
 }
 
-/* The tables and the partial results, in the workspace. False: the device has failed. */
-static bool prepare(struct device *device, struct forward_arguments *a, const struct attention_tables *t,
+/* The tables and the partial results, in the workspace. False: the device has failed. The tables go there in
+ * one copy: each takes a GPU longer to begin than to make, in every layer of a decoding step. */
+static bool prepare(struct device *device, struct forward_arguments *a, struct attention_tables *t,
                     int kv_heads) {
     size_t items = t->item_count * sizeof *t->items, joins = t->join_count * sizeof *t->joins;
     size_t partial = (size_t)t->partial_rows * (size_t)kv_heads * (size_t)(a->head_dim + 2) * sizeof(float);
     char *memory = (char *)cuda_workspace(device, items + joins + partial);
+    struct error err;
     if (!memory) return false;
+    if (attention_tables_pack(t, &err) != STATUS_OK) device_fail(device, "%s", err.message);
     a->items = (const struct attention_item *)memory;
     a->joins = (const struct attention_join *)(memory + items);
     a->partial = (float *)(memory + items + joins);
-    if (items) cuda_write(device, memory, t->items, items);
-    if (joins) cuda_write(device, memory + items, t->joins, joins);
+    if (!device->failed) cuda_write(device, memory, t->packed, items + joins);
     return !device->failed;
 }
 

@@ -1,6 +1,7 @@
 #include "tensor/cuda/attention_plan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 
@@ -11,11 +12,22 @@ enum status attention_tables_new(struct attention_tables **tables, struct error 
 
 void attention_tables_free(struct attention_tables *tables) {
     if (!tables) return;
+    free(tables->packed);
     free(tables->items);
     free(tables->joins);
     free(tables->parts);
     free(tables->tiles);
     free(tables);
+}
+
+enum status attention_tables_pack(struct attention_tables *t, struct error *err) {
+    size_t items = t->item_count * sizeof *t->items, joins = t->join_count * sizeof *t->joins;
+    enum status status =
+        memory_grow(&t->packed, &t->packed_capacity, items + joins, 1, "plans of attention", err);
+    if (status != STATUS_OK) return status;
+    if (items) memcpy(t->packed, t->items, items);
+    if (joins) memcpy(t->packed + items, t->joins, joins);
+    return STATUS_OK;
 }
 
 static int64_t least(int64_t a, int64_t b) {

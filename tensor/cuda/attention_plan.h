@@ -60,13 +60,17 @@ struct attention_tables {
     struct attention_join *joins;
     struct attention_part *parts;
     struct attention_tile *tiles;
+    char *packed; /* attention_tables_pack's */
     size_t item_count, join_count, part_count, tile_count;
-    size_t item_capacity, join_capacity, part_capacity, tile_capacity;
+    size_t item_capacity, join_capacity, part_capacity, tile_capacity, packed_capacity;
     int64_t partial_rows;
 };
 
 enum status attention_tables_new(struct attention_tables **tables, struct error *err);
 void attention_tables_free(struct attention_tables *tables);
+
+/* packed = the items and, behind them, the joins. */
+enum status attention_tables_pack(struct attention_tables *tables, struct error *err);
 
 /* Items of up to `rows` rows, for `group` query heads a key head. With `split`, items of decoding segments
  * have at most ATTENTION_SPLIT keys each, of the prefix or of the segment's own, and joins; neighbouring
