@@ -8,7 +8,7 @@
 enum status cuda_module_load(const struct backend **backend, struct error *err) {
     *backend = NULL;
     if (!cuda_driver_is_installed())
-        return error_usage(err, "device \"cuda\": there is no GPU here (NVIDIA's driver is not installed)");
+        return error_usage(err, "device cuda: there is no GPU here (NVIDIA's driver is not installed)");
     void *module = dlopen("vs2_cuda.so", RTLD_NOW | RTLD_LOCAL);
     *backend = module ? dlsym(module, "backend_cuda") : NULL;
     return *backend ? STATUS_OK : error_set(err, "device \"cuda\" cannot be loaded: %s", dlerror());

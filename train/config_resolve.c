@@ -102,9 +102,10 @@ static enum status resolve_deepspeed(struct config_reader *reader, struct config
     if (*stage < 0) *stage = found.stage < 0 ? 0 : found.stage;
     bool generates = values->config.stage == TRAIN_STAGE_GRPO || values->config.eval_benchmark;
     if (*stage == 3 && generates)
-        text_append_string(&reader->notes,
-                           "ZeRO stage 3: the model is whole in every process, as in stage 2, for "
-                           "what is generated; the numbers are the same\n");
+        text_append_string(
+            &reader->notes,
+            "ZeRO stage 3: while it generates the model is whole in every process; the numbers "
+            "are those of other stages\n");
     return STATUS_OK;
 }
 

@@ -186,8 +186,8 @@ static void failures_are_told(void **state) {
             bench_close(&bench);
             if (!reached) break;
         }
-        assert_true(by_cudnn >= 4 && failed > by_cudnn);
-        assert_int_equal(without >= 20, alone);
+        assert_true(by_cudnn == 2 && failed > by_cudnn); /* naming what is where, and the execution */
+        assert_true(alone ? without >= 20 : without == 0);
     }
     free(out[0]);
     free(log_sum[0]);
