@@ -9,7 +9,7 @@ struct arena_chunk {
     size_t bytes;
 };
 
-enum { ARENA_CHUNK_BYTES = 64 << 20 };
+enum { ARENA_ALIGNMENT = 64, ARENA_CHUNK_BYTES = 64 << 20 };
 
 void arena_init(struct arena *arena, struct device *device, size_t chunk_bytes) {
     *arena = (struct arena){.device = device, .chunk_bytes = chunk_bytes ? chunk_bytes : ARENA_CHUNK_BYTES};
@@ -50,13 +50,13 @@ static enum status arena_advance(struct arena *arena, size_t bytes, struct error
     return STATUS_OK;
 }
 
-/* What a tensor takes. Empty ones take a place too: NULL would read as "no tensor". */
-static size_t place_bytes(size_t bytes) {
+/* Empty ones take a place too: NULL would read as "no tensor". */
+size_t arena_bytes(size_t bytes) {
     return bytes ? (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT : ARENA_ALIGNMENT;
 }
 
 enum status arena_reserve(struct arena *arena, size_t bytes, struct error *err) {
-    bytes = place_bytes(bytes);
+    bytes = arena_bytes(bytes);
     if (arena->count > 0 && arena->chunks[arena->current].bytes - arena->used >= bytes) return STATUS_OK;
     return arena_advance(arena, bytes, err);
 }
@@ -73,7 +73,7 @@ struct tensor arena_tensor(struct arena *arena, enum dtype dtype, int64_t rows, 
                     (long long)cols);
         return tensor;
     }
-    bytes = place_bytes(bytes);
+    bytes = arena_bytes(bytes);
     struct error err;
     if (arena_reserve(arena, bytes, &err) != STATUS_OK) {
         device_fail(device, "%s", err.message);

@@ -5,8 +5,6 @@
 
 #include "tensor/device.h"
 
-enum { ARENA_ALIGNMENT = 64 }; /* bytes, of every tensor's begin; it takes a multiple of them, at least one */
-
 struct arena_chunk;
 
 struct arena {
@@ -26,6 +24,9 @@ struct arena_mark {
 /* An empty arena whose chunks have at least chunk_bytes (0: 64 MiB). It allocates on first use. */
 void arena_init(struct arena *arena, struct device *device, size_t chunk_bytes);
 void arena_free(struct arena *arena);
+
+/* What a tensor of so many bytes takes of an arena. */
+size_t arena_bytes(size_t bytes);
 
 /* Makes sure that a tensor of so many bytes, the next one, has its place, or tensors that take so many
  * together: in one chunk. Fails when there is no memory, and the device is as it was. */

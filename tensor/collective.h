@@ -39,14 +39,15 @@ struct collective {
 /* What an operation can wait for: each kind of exchange has its own. */
 enum collective_mark { COLLECTIVE_AT_ONCE, COLLECTIVE_SUMS, COLLECTIVE_WHOLES, COLLECTIVE_MARKS };
 
-/* Whether the device can join others; only with others: no two processes on the same device may. */
+/* Whether the device can join others. No two processes on one device can: what collective_identify says of
+ * theirs must differ. */
 bool collective_can(const struct device *device);
 struct collective_member collective_identify(const struct device *device);
 
 enum status collective_name(struct device *device, struct collective_id *id, struct error *err);
 
-/* device->collective, until the device is closed; then waits for the others and joins them. Two steps, so
- * that processes can agree that all are ready. */
+/* device->collective, until the device is closed; then waits for the others and joins them, with a first
+ * collective queued. Two steps, so that processes can agree that all are ready. */
 enum status collective_make_rooms(struct device *device, int rank, int size, size_t each, struct error *err);
 enum status collective_join(struct device *device, const struct collective_id *id, struct error *err);
 

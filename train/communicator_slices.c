@@ -217,8 +217,14 @@ enum status communicator_join_devices(struct communicator *c, struct device *dev
         status = communicator_gather_bytes(c, "names for devices", ids, &own, sizeof own, err);
     if (status == STATUS_OK) status = collective_join(device, &ids[0], err);
     free(ids);
-    status = communicator_agree(c, status, err);
-    if (status != STATUS_OK) collective_part(device);
+    status = communicator_agree(c, status, err); /* who waits for a collective waits for all */
+    if (status == STATUS_OK) {
+        collective_finish(device);
+        status = communicator_agree(c, device_synchronize(device, err), err);
+    }
+    if (status == STATUS_OK) return STATUS_OK;
+    device_fail(device, "%s", err->message); /* what it has queued for the others will not be done */
+    collective_part(device);
     return status;
 }
 

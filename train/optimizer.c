@@ -376,14 +376,14 @@ static void share_weights(struct optimizer *optimizer) {
 /* ---- Whole weights ----------------------------------------------------------------------------------- */
 
 static size_t whole_bytes(struct tensor part, const struct parameter *p) {
-    size_t bytes = (size_t)p->rows * (size_t)p->cols * dtype_size(part.dtype);
-    return (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
+    return arena_bytes((size_t)p->rows * (size_t)p->cols * dtype_size(part.dtype));
 }
 
 /* One chunk for all: passes use it whole when they get it back. */
 static enum status reserve_all_whole(const struct optimizer *optimizer, struct arena *arena,
                                      struct error *err) {
     size_t bytes = 0;
+    if (device_synchronize(optimizer->model->device, err) != STATUS_OK) return STATUS_FAILED;
     for (size_t i = 0; i < optimizer->count; i++) {
         const struct trained_parameter *trained = &optimizer->trained[i];
         if (trained->weight.data) bytes += whole_bytes(trained->own, trained->parameter);
@@ -403,10 +403,8 @@ static struct tensor make_whole(struct optimizer *optimizer, const struct parame
 }
 
 /* Room for all, in the model. Returns how many are on the list. */
-static size_t make_all_whole(struct optimizer *optimizer, struct arena *arena) {
+static size_t make_all_whole(struct optimizer *optimizer) {
     size_t count = 0;
-    optimizer->gathered = arena;
-    optimizer->before_gathered = arena_mark(arena);
     units_gather(optimizer->units, false);
     for (size_t i = 0; i < optimizer->count; i++) {
         const struct trained_parameter *trained = &optimizer->trained[i];
@@ -423,9 +421,15 @@ enum status optimizer_gather_weights(struct optimizer *optimizer, struct arena *
     if (optimizer->stage < STAGE_OF_WEIGHTS) return STATUS_OK;
     struct communicator *processes = optimizer->processes;
     assert(!optimizer->gathered);
+    struct arena_mark mark = arena_mark(arena); /* to reserve may already move it on */
     enum status status = communicator_agree(processes, reserve_all_whole(optimizer, arena, err), err);
-    if (status != STATUS_OK) return status;
-    size_t count = make_all_whole(optimizer, arena);
+    if (status != STATUS_OK) {
+        arena_release(arena, mark);
+        return status;
+    }
+    optimizer->gathered = arena;
+    optimizer->before_gathered = mark;
+    size_t count = make_all_whole(optimizer);
     status = communicator_gather(processes, optimizer->model->device, optimizer->sliced, count, err);
     status = communicator_agree(processes, status, err);
     if (status != STATUS_OK) optimizer_drop_weights(optimizer);

@@ -46,7 +46,7 @@ struct plan {
     struct plan_key key;
     cudnnBackendDescriptor_t made[DESCRIPTORS];
     int count;                          /* 0: an empty place */
-    cudnnBackendDescriptor_t execution; /* NULL: cuDNN has no engine for it */
+    cudnnBackendDescriptor_t execution; /* NULL: there is none to be had */
     int64_t workspace;                  /* bytes */
 };
 
@@ -303,19 +303,6 @@ static bool is_trouble(cudnnStatus_t status) {
     return status != CUDNN_STATUS_SUCCESS && status / 1000 != CUDNN_STATUS_NOT_SUPPORTED / 1000;
 }
 
-/* An engine that cannot be had leaves the next one to be tried. Returns what troubled one, or success. */
-static cudnnStatus_t plan_make(struct making *m, cudnnHandle_t handle) {
-    cudnnBackendDescriptor_t configurations[ENGINES];
-    int64_t count = engines_find(m, handle, operation_make(m), configurations);
-    cudnnStatus_t trouble = m->status;
-    for (int64_t i = 0; i < count && !m->plan->execution; i++) {
-        m->status = CUDNN_STATUS_SUCCESS;
-        if (is_deterministic(m, configurations[i])) execution_make(m, handle, configurations[i]);
-        if (is_trouble(m->status)) trouble = m->status;
-    }
-    return is_trouble(trouble) ? trouble : CUDNN_STATUS_SUCCESS;
-}
-
 /* "STATUS: in cuDNN's words". */
 static void describe(struct cuda_cudnn *cudnn, cudnnStatus_t status, char *text, size_t size) {
     char words[256] = "";
@@ -331,7 +318,19 @@ static void warn(struct device *device, cudnnStatus_t status) {
     if (cudnn->has_warned) return;
     cudnn->has_warned = true;
     describe(cudnn, status, text, sizeof text);
-    fprintf(stderr, "warning: device %s: attention goes without cuDNN: %s\n", device->backend->name, text);
+    fprintf(stderr, "warning: device %s: attention may go without cuDNN: %s\n", device->backend->name, text);
+}
+
+/* An engine that cannot be had leaves the next one to be tried. */
+static void plan_make(struct device *device, struct making *m, cudnnHandle_t handle) {
+    cudnnBackendDescriptor_t configurations[ENGINES];
+    int64_t count = engines_find(m, handle, operation_make(m), configurations);
+    if (is_trouble(m->status)) warn(device, m->status);
+    for (int64_t i = 0; i < count && !m->plan->execution; i++) {
+        m->status = CUDNN_STATUS_SUCCESS;
+        if (is_deterministic(m, configurations[i])) execution_make(m, handle, configurations[i]);
+        if (is_trouble(m->status)) warn(device, m->status);
+    }
 }
 
 static void fail(struct device *device, cudnnStatus_t status) {
@@ -354,8 +353,7 @@ static const struct plan *plan_find(struct device *device, const struct plan_key
     plan_free(&cudnn->library, plan);
     plan->key = *key;
     struct making making = {&cudnn->library, plan, CUDNN_STATUS_SUCCESS};
-    cudnnStatus_t trouble = plan_make(&making, cudnn->handle);
-    if (!plan->execution && trouble != CUDNN_STATUS_SUCCESS) warn(device, trouble);
+    plan_make(device, &making, cudnn->handle);
     return plan;
 }
 

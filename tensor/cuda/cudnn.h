@@ -4,7 +4,7 @@
  * A table fits when no segment is causal or has a prefix, all have queries and keys, and each begins where
  * the one before ends: the windows and the whole frames of the vision tower. It goes to cuDNN as one batch of
  * sequences of various lengths, q, k, v and out all bf16, rows aligned to 16 bytes, head_dim a multiple of 8
- * up to 128. Everything else, and what cuDNN has no engine for, is left to the kernels of attention.cu: the
+ * up to 128. Everything else, and what no plan can be made for, is left to the kernels of attention.cu: the
  * node of cuDNN 9.19 knows no causal mask, and its backward node (SDPA_BWD) cannot be built into a graph.
  *
  * The library is loaded when a device opens: without it the device works all the same. What a plan is for

@@ -79,7 +79,8 @@ enum status cuda_ready(struct device *device, struct error *err) {
     return cuda_side_open(&nccl->side, err);
 }
 
-/* The first collective of a kind connects the processes and takes memory: not in the middle of a step. */
+/* The first collective of a kind connects the processes and takes memory: not in the middle of a step. Queues
+ * one of each. */
 static enum status warm_up(struct device *device, struct error *err) {
     const struct collective *rooms = device->collective;
     struct tensor one = tensor_at(rooms->one, DTYPE_F32, 1, 1);
@@ -87,8 +88,9 @@ static enum status warm_up(struct device *device, struct error *err) {
     cuda_reduce_scatter(device, one, tensor_at(rooms->all, DTYPE_F32, rooms->size, 1));
     if (!device->failed) cuda_all_gather(device, tensor_at(rooms->all, DTYPE_F32, rooms->size, 1), one);
     cuda_side_end(device, &cuda_state(device)->nccl->side, COLLECTIVE_AT_ONCE);
-    if (!device->failed) cuda_finish_collectives(device);
-    return device->failed ? error_set(err, "%s", device->error.message) : STATUS_OK;
+    if (!device->failed) return STATUS_OK;
+    cuda_abandon(device);
+    return error_set(err, "%s", device->error.message);
 }
 
 enum status cuda_join(struct device *device, const struct collective_id *id, int rank, int size,

@@ -36,14 +36,12 @@ static double rate(struct device *device, const struct measurement *m,
     return 0;
 }
 
+/* Large enough to fill a GPU, twice; of the emulator the figures say nothing anyway. FILLED_BYTES are written
+ * at once. */
 #ifdef VS2_EMULATED
-enum { SIZE = 64, COPIED_BYTES = 64 << 10, FILLED_BYTES = 64 << 10 }; /* its figures say nothing anyway */
+enum { SIZE = 64, COPIED_BYTES = 64 << 10, FILLED_BYTES = 64 << 10 };
 #else
-enum {
-    SIZE = 4096,
-    COPIED_BYTES = 128 << 20,
-    FILLED_BYTES = 1 << 20
-}; /* large enough to fill a GPU, twice */
+enum { SIZE = 4096, COPIED_BYTES = 128 << 20, FILLED_BYTES = 1 << 20 };
 #endif
 
 static void multiply(struct device *device, const struct measurement *m, enum dtype dtype) {

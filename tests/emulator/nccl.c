@@ -19,7 +19,10 @@ struct ncclComm {
     int rank, size;
     int sockets[RANKS_MOST]; /* rank 0's to each; the others' is the first */
     ncclResult_t error;
+    ncclComm_t next; /* among those that were aborted */
 };
+
+static ncclComm_t aborted; /* kept until the program ends */
 
 /* Rank 0 listens from the making of the id on. */
 static int listener = -1;
@@ -80,15 +83,25 @@ ncclResult_t ncclCommInitRank(ncclComm_t *comm, int size, ncclUniqueId id, int r
     return ncclSuccess;
 }
 
-ncclResult_t ncclCommAbort(ncclComm_t comm) {
+static void hang_up(ncclComm_t comm) {
     for (int r = 0; r < comm->size; r++)
         if (comm->sockets[r]) close(comm->sockets[r]);
-    free(comm);
+    memset(comm->sockets, 0, sizeof comm->sockets);
+}
+
+/* Work that is queued still asks for it, and then does nothing. */
+ncclResult_t ncclCommAbort(ncclComm_t comm) {
+    hang_up(comm);
+    comm->error = ncclInvalidUsage;
+    comm->next = aborted;
+    aborted = comm;
     return ncclSuccess;
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-    return ncclCommAbort(comm);
+    hang_up(comm);
+    free(comm);
+    return ncclSuccess;
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error) {

@@ -5,7 +5,8 @@
 set -euo pipefail
 build=${VS2_BUILD_DIR:-build}
 unset OMPI_COMM_WORLD_RANK PMI_RANK PMIX_RANK SLURM_PROCID TORCHELASTIC_RUN_ID VS2_MASTER_PORT
-export OMP_NUM_THREADS=1 MASTER_ADDR=127.0.0.1 VS2_TEST_DEVICE=${VS2_TEST_DEVICE:-emulated} VS2_EMULATED_GPUS=3 VS2_TEST_JOINED=yes
+export OMP_NUM_THREADS=1 MASTER_ADDR=127.0.0.1 VS2_TEST_DEVICE=${VS2_TEST_DEVICE:-emulated} VS2_EMULATED_GPUS=3
+[ "$VS2_TEST_DEVICE" != emulated ] || export VS2_TEST_JOINED=yes
 gpus=$VS2_EMULATED_GPUS
 [ "$VS2_TEST_DEVICE" != cuda ] || gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU') || true
 if [ "$gpus" -lt 2 ]; then

@@ -142,7 +142,7 @@ if wait $!; then fail "a process that was killed went unnoticed"; fi
 process_of() {
   local pid
   for pid in $(pgrep -f "vs2-train.*output_dir=$2 " || true); do
-    if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then echo "$pid"; fi
+    if grep -qzx "OMPI_COMM_WORLD_RANK=$1" "/proc/$pid/environ" 2>/dev/null; then echo "$pid"; fi
   done
 }
 
