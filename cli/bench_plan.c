@@ -1,7 +1,9 @@
 /* vs2-bench plan: what a training step takes on GPUs that are not here. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "cli/bench.h"
 #include "cli/bench_plan.h"
 #include "data/sizes.h"
@@ -10,18 +12,19 @@
 
 struct settings {
     const char *model, *gpu, *measure;
-    int stage, zero, format;
+    int stage, zero, overlap, format;
     int64_t gpus, rows, accumulation, frames, width, height, text_tokens, answer_tokens, generations;
     bool train_vision, keep_activations;
 };
 
 static const char *const zero_names[] = {"0", "1", "2", "3", NULL};
+static const char *const overlap_names[] = {"off", "on", NULL};
 static const char *const format_names[] = {"text", "json", NULL};
 
 static const struct option_spec option_table[] = {
     {.name = "model",
-     .argument = "DIR",
-     .help = "folder with the model's config.json, which is all that is read",
+     .argument = "CONFIG",
+     .help = "the model's config.json, or a folder that has one: nothing else is read",
      .kind = OPTION_STRING,
      .offset = offsetof(struct settings, model),
      .required = true},
@@ -55,6 +58,14 @@ static const struct option_spec option_table[] = {
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct settings, zero),
      .choices = zero_names},
+    {.name = "overlap",
+     .argument = "HOW",
+     .help =
+         "off or on: whether exchanges go on beside the passes, as key overlap_comm of vs2-train has them",
+     .standard = "off",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct settings, overlap),
+     .choices = overlap_names},
     {.name = "rows",
      .argument = "N",
      .help = "samples or prompts of a pass on a GPU",
@@ -145,7 +156,7 @@ static const struct option_spec option_table[] = {
 static const struct program program = {
     .name = "vs2-bench",
     .command = "plan",
-    .synopsis = "--model DIR [options]",
+    .synopsis = "--model CONFIG [options]",
     .summary =
         "Computes, without running anything, what a training step takes on GPUs: time by part, memory by "
         "part for every stage of ZeRO, and how it grows from 1 to 1,024 GPUs. docs/scale.md says how.",
@@ -177,8 +188,19 @@ static enum status grid_of(const struct settings *settings, const struct vision_
     return grid_check(vision, grid, err);
 }
 
+/* The folder of a model, of which the file itself may be named. */
+static char *find_folder(const char *name, struct error *err) {
+    static const char file[] = "config.json";
+    const size_t length = strlen(name), own = sizeof file - 1;
+    if (length < own || strcmp(name + length - own, file) != 0) return hub_find(name, err);
+    struct text folder = {0};
+    text_append(&folder, name, length - own);
+    text_append_string(&folder, ".");
+    return text_take(&folder, "the model's folder", err);
+}
+
 static enum status config_find(const char *name, struct model_config *config, struct error *err) {
-    char *folder = hub_find(name, err);
+    char *folder = find_folder(name, err);
     enum status status = folder ? model_config_read(folder, config, err) : STATUS_FAILED;
     free(folder);
     return status;
@@ -193,6 +215,7 @@ static enum status translate(struct settings *settings, struct model_config *con
                                      .stage = settings->stage,
                                      .gpus = settings->gpus,
                                      .zero = settings->zero,
+                                     .overlap = settings->overlap == 1,
                                      .rows = settings->rows,
                                      .accumulation = settings->accumulation,
                                      .text_tokens = settings->text_tokens,
@@ -208,16 +231,20 @@ static enum status translate(struct settings *settings, struct model_config *con
 
 /* What the device reaches, as shares of the GPU's peaks. */
 static enum status measure(const char *kind, const struct gpu *gpu, struct scale_shares *shares,
-                           struct error *err) {
+                           struct device_info *info, struct error *err) {
     struct device device;
     enum status status = device_open(kind, &device, err);
     if (status != STATUS_OK) return status;
+    *info = device_describe(&device);
     struct device_peak peak = device_measure(&device);
     device_close(&device);
     if (peak.bf16_flops <= 0 || peak.bytes <= 0)
         return error_set(err, "device %s: nothing could be measured", kind);
     shares->flops = peak.bf16_flops / gpu->flops;
     shares->bandwidth = peak.bytes / gpu->bandwidth;
+    if (!gpu_is(gpu, info->name))
+        fprintf(stderr, "%s: warning: measured on %s, which is no %s: the plan is one of its speed\n",
+                program.name, info->name, gpu->product);
     return STATUS_OK;
 }
 
@@ -257,7 +284,7 @@ int bench_plan(int argc, char **argv) {
     if (status == STATUS_OK) status = translate(&settings, &config, &scale, &err);
     plan.measured = settings.measure != NULL;
     if (status == STATUS_OK && plan.measured)
-        status = measure(settings.measure, scale.gpu, &scale.shares, &err);
+        status = measure(settings.measure, scale.gpu, &scale.shares, &plan.device, &err);
     if (status == STATUS_OK) status = compute(&plan, &err);
     if (status == STATUS_OK && settings.format == 1)
         status = bench_plan_print_json(&plan, &err);

@@ -9,6 +9,7 @@ enum { PLAN_ZERO_STAGES = 4, PLAN_DOUBLINGS = 11 }; /* 1 to 1,024 GPUs */
 struct bench_plan {
     const struct scale_settings *settings;
     bool measured;                              /* the shares of products and memory; else assumed */
+    struct device_info device;                  /* on which they were */
     int64_t features;                           /* tokens of a row's video */
     struct scale_step step;                     /* as it was asked for */
     struct scale_step stages[PLAN_ZERO_STAGES]; /* the same with every stage of ZeRO */

@@ -8,36 +8,55 @@
 
 /* ---- Text -------------------------------------------------------------------------------------------- */
 
+/* "1 prompt", "8 prompts". */
+static void print_count(int64_t count, const char *what) {
+    printf("%" PRId64 " %s%s", count, what, count == 1 ? "" : "s");
+}
+
+static const char *row_name(const struct scale_settings *s) {
+    return s->stage == TRAIN_STAGE_GRPO ? "prompt" : "sample";
+}
+
 static void print_settings(const struct bench_plan *plan) {
     const struct scale_settings *s = plan->settings;
-    bool grpo = s->stage == TRAIN_STAGE_GRPO;
-    printf("%s on %" PRId64 " x %s, ZeRO %d, data parallel; %s\n", config_stage_names[s->stage], s->gpus,
-           s->gpu->product, s->zero, s->recompute ? "activations computed again" : "activations kept");
-    printf("a step on each GPU: %" PRId64 " passes of %" PRId64 " %s of %" PRId64 " video and %" PRId64
-           " text tokens, ",
-           s->accumulation, s->rows, grpo ? "prompts" : "samples", plan->features, s->text_tokens);
-    if (grpo)
-        printf("%" PRId64 " completions of %" PRId64 " tokens each\n", s->generations, s->answer_tokens);
-    if (!grpo) printf("and %" PRId64 " of the answer\n", s->answer_tokens);
+    printf("%s on %" PRId64 " x %s, ZeRO %d, data parallel; %s; exchanges %s\n", config_stage_names[s->stage],
+           s->gpus, s->gpu->product, s->zero,
+           s->recompute ? "activations computed again" : "activations kept",
+           s->overlap ? "beside the passes" : "waited for");
+    printf("a step on each GPU: %" PRId64 " pass%s of ", s->accumulation, s->accumulation == 1 ? "" : "es");
+    print_count(s->rows, row_name(s));
+    printf(" of %" PRId64 " video and %" PRId64 " text tokens, ", plan->features, s->text_tokens);
+    if (s->stage == TRAIN_STAGE_GRPO) {
+        print_count(s->generations, "completion");
+        printf(" of %" PRId64 " tokens each\n", s->answer_tokens);
+    } else {
+        printf("and %" PRId64 " of the answer\n", s->answer_tokens);
+    }
     printf("all figures are computed, with %s %.4g TFLOP/s of products (%.3g%% of the peak), %.4g GB/s of "
-           "memory "
-           "(%.3g%%), and assumed %.3g%% of links\n\n",
+           "memory (%.3g%%), and assumed %.3g%% of links\n",
            plan->measured ? "measured" : "assumed", s->shares.flops * s->gpu->flops / 1e12,
            100 * s->shares.flops, s->shares.bandwidth * s->gpu->bandwidth / 1e9, 100 * s->shares.bandwidth,
            100 * s->shares.link);
+    if (plan->measured) printf("measured on %s\n", plan->device.name);
+    printf("\n");
 }
 
-static void print_parts(const struct scale_step *step) {
-    printf("%-28s %10s %10s %10s %10s\n", "a GPU in a step", "TFLOP", "GB moved", "GB received", "seconds");
+static void print_parts(const struct bench_plan *plan) {
+    const struct scale_step *step = &plan->step;
+    printf("%-28s %10s %10s %11s %10s %10s %10s\n", "a GPU in a step", "TFLOP", "GB moved", "GB received",
+           "work, s", "messages", "both, s");
     for (int i = 0; i < SCALE_PARTS; i++) {
         const struct scale_work *work = &step->work[i];
         if (step->seconds[i] == 0) continue;
-        printf("%-28s %10.2f %10.1f %11.2f %10.3f\n", scale_part_names[i], work->flops / 1e12,
-               (work->product_bytes + work->other_bytes) / 1e9, step->messages[i] / 1e9, step->seconds[i]);
+        printf("%-28s %10.2f %10.1f %11.2f %10.3f %10.3f %10.3f\n", scale_part_names[i], work->flops / 1e12,
+               (work->product_bytes + work->other_bytes) / 1e9, step->messages[i] / 1e9,
+               step->work_seconds[i], step->message_seconds[i], step->seconds[i]);
     }
-    printf("%-28s %43.3f\n", "step", step->step_seconds);
-    printf("%.0f tokens/s on all GPUs, %.1f%% of the peak (what is computed again does not count)\n\n",
+    printf("%-28s %65.3f\n", "step", step->step_seconds);
+    printf("%.0f tokens/s trained on by all GPUs, %.1f%% of the peak (what is computed again does not count)",
            step->tokens_per_second, 100 * step->peak_share);
+    if (step->drawn > 0) printf("; %.0f tokens/s drawn", step->drawn_per_second);
+    printf("\n\n");
 }
 
 static void print_memory(const struct bench_plan *plan) {
@@ -53,7 +72,7 @@ static void print_memory(const struct bench_plan *plan) {
         for (int z = 0; z < PLAN_ZERO_STAGES; z++) printf(" %9.2f", plan->stages[z].memory[i] / 1e9);
         printf("\n");
     }
-    printf("%-28s", "all");
+    printf("%-28s", plan->step.memory[SCALE_CACHE] > 0 ? "all, with the larger of both" : "all");
     for (int z = 0; z < PLAN_ZERO_STAGES; z++) printf(" %9.2f", plan->stages[z].memory_bytes / 1e9);
     printf("\n%-28s", "fits");
     for (int z = 0; z < PLAN_ZERO_STAGES; z++) printf(" %9s", plan->stages[z].fits ? "yes" : "no");
@@ -63,8 +82,8 @@ static void print_memory(const struct bench_plan *plan) {
 }
 
 static void print_growth(const struct bench_plan *plan) {
-    printf("%6s %10s %12s %14s %10s %10s %6s\n", "GPUs", "rows", "step, s", "tokens/s", "of peak", "GB a GPU",
-           "fits");
+    printf("%6s %9ss %12s %14s %10s %10s %6s\n", "GPUs", row_name(plan->settings), "step, s", "tokens/s",
+           "of peak", "GB a GPU", "fits");
     for (int i = 0; i < PLAN_DOUBLINGS; i++) {
         const struct scale_step *step = &plan->growth[i];
         int64_t gpus = (int64_t)1 << i;
@@ -77,7 +96,7 @@ static void print_growth(const struct bench_plan *plan) {
 
 void bench_plan_print_text(const struct bench_plan *plan) {
     print_settings(plan);
-    print_parts(&plan->step);
+    print_parts(plan);
     print_memory(plan);
     print_growth(plan);
 }
@@ -90,24 +109,26 @@ static json_t *step_json(const struct scale_step *step, int64_t gpus) {
     for (int i = 0; i < SCALE_PARTS; i++)
         if (step->seconds[i] > 0)
             json_object_set_new(parts, scale_part_names[i],
-                                json_pack("{s:f, s:f, s:f, s:f}", "flops", step->work[i].flops, "bytes",
-                                          step->work[i].product_bytes + step->work[i].other_bytes,
-                                          "received_bytes", step->messages[i], "seconds", step->seconds[i]));
+                                json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "flops", step->work[i].flops,
+                                          "bytes", step->work[i].product_bytes + step->work[i].other_bytes,
+                                          "received_bytes", step->messages[i], "work_seconds",
+                                          step->work_seconds[i], "message_seconds", step->message_seconds[i],
+                                          "seconds", step->seconds[i]));
     for (int i = 0; i < SCALE_MEMORIES; i++)
         if (step->memory[i] > 0)
             json_object_set_new(memory, scale_memory_names[i], json_real(step->memory[i]));
-    return json_pack("{s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:o, s:f, s:b}", "gpus", (json_int_t)gpus, "parts",
-                     parts, "step_seconds", step->step_seconds, "tokens", (json_int_t)step->tokens,
+    return json_pack("{s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:b}", "gpus", (json_int_t)gpus,
+                     "parts", parts, "step_seconds", step->step_seconds, "tokens", (json_int_t)step->tokens,
                      "drawn_tokens", (json_int_t)step->drawn, "tokens_per_second", step->tokens_per_second,
-                     "peak_share", step->peak_share, "memory", memory, "memory_bytes", step->memory_bytes,
-                     "fits", step->fits);
+                     "drawn_per_second", step->drawn_per_second, "peak_share", step->peak_share, "memory",
+                     memory, "memory_bytes", step->memory_bytes, "fits", step->fits);
 }
 
 static json_t *settings_json(const struct bench_plan *plan) {
     const struct scale_settings *s = plan->settings;
-    return json_pack("{s:s, s:s, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "stage",
+    return json_pack("{s:s, s:s, s:I, s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "stage",
                      config_stage_names[s->stage], "gpu", s->gpu->product, "gpus", (json_int_t)s->gpus,
-                     "zero", s->zero, "rows", (json_int_t)s->rows, "accumulation",
+                     "zero", s->zero, "overlap", s->overlap, "rows", (json_int_t)s->rows, "accumulation",
                      (json_int_t)s->accumulation, "video_tokens", (json_int_t)plan->features, "text_tokens",
                      (json_int_t)s->text_tokens, "answer_tokens", (json_int_t)s->answer_tokens, "generations",
                      (json_int_t)s->generations, "recompute", s->recompute);
@@ -120,11 +141,11 @@ enum status bench_plan_print_json(const struct bench_plan *plan, struct error *e
     for (int i = 0; i < PLAN_DOUBLINGS; i++)
         json_array_append_new(growth, step_json(&plan->growth[i], (int64_t)1 << i));
     const struct scale_shares *shares = &plan->settings->shares;
-    json_t *all =
-        json_pack("{s:b, s:b, s:{s:f, s:f, s:f}, s:o, s:o, s:o, s:o}", "computed", 1, "measured",
-                  plan->measured, "shares", "flops", shares->flops, "bandwidth", shares->bandwidth, "link",
-                  shares->link, "settings", settings_json(plan), "step",
-                  step_json(&plan->step, plan->settings->gpus), "zero_stages", stages, "growth", growth);
+    json_t *all = json_pack(
+        "{s:b, s:b, s:s*, s:{s:f, s:f, s:f}, s:o, s:o, s:o, s:o}", "computed", 1, "measured", plan->measured,
+        "device", plan->measured ? plan->device.name : NULL, "shares", "flops", shares->flops, "bandwidth",
+        shares->bandwidth, "link", shares->link, "settings", settings_json(plan), "step",
+        step_json(&plan->step, plan->settings->gpus), "zero_stages", stages, "growth", growth);
     struct text text = {0};
     json_append(&text, all, true);
     json_decref(all);

@@ -79,6 +79,9 @@ struct shard {
 struct shard communicator_shard(const struct communicator *communicator, int64_t rows, int64_t cols,
                                 int rank);
 
+/* The same of so many processes, which need not be here. */
+struct shard shard_among(int64_t processes, int64_t rows, int64_t cols, int64_t rank);
+
 /* What two runs have in common. */
 struct shard shard_common(struct shard a, struct shard b);
 

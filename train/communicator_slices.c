@@ -20,16 +20,19 @@ static struct shard divide(int64_t units, int64_t size, int64_t rank) {
                           .count = each + (rank < more ? 1 : 0)};
 }
 
-struct shard communicator_shard(const struct communicator *communicator, int64_t rows, int64_t cols,
-                                int rank) {
-    const int64_t size = communicator_size(communicator);
-    if (size == 1) return (struct shard){0, rows * cols};
+struct shard shard_among(int64_t processes, int64_t rows, int64_t cols, int64_t rank) {
+    if (processes == 1) return (struct shard){0, rows * cols};
     int64_t unit = rows > 1 ? cols : VECTOR_UNIT, elements = rows * cols;
-    struct shard shard = divide((elements + unit - 1) / unit, size, rank);
+    struct shard shard = divide((elements + unit - 1) / unit, processes, rank);
     int64_t end = (shard.first + shard.count) * unit;
     shard.first = shard.first * unit < elements ? shard.first * unit : elements;
     shard.count = (end < elements ? end : elements) - shard.first;
     return shard;
+}
+
+struct shard communicator_shard(const struct communicator *communicator, int64_t rows, int64_t cols,
+                                int rank) {
+    return shard_among(communicator_size(communicator), rows, cols, rank);
 }
 
 struct tensor shard_view(struct tensor whole, struct shard shard) {

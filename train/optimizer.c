@@ -64,30 +64,53 @@ int64_t optimizer_bytes(const struct model *model, const struct parameter *param
     return bytes;
 }
 
-int64_t optimizer_shared_bytes(const struct model *model, const struct parameter *parameters, size_t count,
-                               const struct freeze *freeze, struct optimizer_sharing sharing) {
-    const int stage = communicator_size(sharing.processes) > 1 ? sharing.stage : 0;
-    if (stage == 0 && !sharing.host) return optimizer_bytes(model, parameters, count, freeze);
-    int64_t bytes = units_bytes(model, parameters, count, freeze, sharing);
+int64_t optimizer_stored_bytes(struct model *model, const struct parameter *parameters, size_t count,
+                               const struct freeze *freeze, bool own_memory) {
+    int64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct parameter *p = &parameters[i];
+        bool vector = p->kind == PARAMETER_NORM || p->kind == PARAMETER_BIAS;
+        if (freeze_holds(freeze, p) || (vector && own_memory))
+            bytes += p->rows * p->cols * (int64_t)dtype_size(parameter_tensor(model, p)->dtype);
+    }
+    return bytes;
+}
+
+int64_t optimizer_processes(struct optimizer_sharing sharing) {
+    return sharing.plans_processes > 0 ? sharing.plans_processes : communicator_size(sharing.processes);
+}
+
+struct optimizer_memory optimizer_memory(const struct model *model, const struct parameter *parameters,
+                                         size_t count, const struct freeze *freeze,
+                                         struct optimizer_sharing sharing) {
+    const int64_t processes = optimizer_processes(sharing), f32 = (int64_t)dtype_size(DTYPE_F32);
+    const int stage = processes > 1 ? sharing.stage : 0;
+    struct optimizer_memory memory = {.rooms = units_bytes(model, parameters, count, freeze, sharing)};
     for (size_t i = 0; i < count; i++) {
         const struct parameter *p = &parameters[i];
         if (freeze_holds(freeze, p)) continue;
-        int64_t shard = communicator_shard(sharing.processes, p->rows, p->cols, 0).count;
-        int64_t modelled = stage >= STAGE_OF_WEIGHTS ? shard : p->rows * p->cols;
-        int64_t learned = stage >= STAGE_OF_GRADIENTS ? shard : p->rows * p->cols;
-        int64_t weights = optimizer_takes_weights(model, p) ? modelled : sharing.host ? 0 : shard;
-        int64_t moments = sharing.host ? 0 : 2 * shard;
-        int64_t copies = optimizer_takes_copy(model, p) ? modelled : 0;
-        bytes += (int64_t)dtype_size(DTYPE_F32) * (weights + moments + learned) +
-                 (int64_t)dtype_size(DTYPE_BF16) * copies;
+        int64_t whole = p->rows * p->cols;
+        int64_t shard = stage > 0 ? shard_among(processes, p->rows, p->cols, 0).count : whole;
+        int64_t modelled = stage >= STAGE_OF_WEIGHTS ? shard : whole;
+        if (optimizer_takes_weights(model, p))
+            memory.weights += f32 * (modelled - (sharing.host ? 0 : shard));
+        if (optimizer_takes_copy(model, p)) memory.weights += (int64_t)dtype_size(DTYPE_BF16) * modelled;
+        if (!sharing.host) memory.masters += OPTIMIZER_GRADIENT * f32 * shard;
+        memory.gradients += f32 * (stage >= STAGE_OF_GRADIENTS ? shard : whole);
     }
-    return bytes;
+    return memory;
+}
+
+int64_t optimizer_shared_bytes(const struct model *model, const struct parameter *parameters, size_t count,
+                               const struct freeze *freeze, struct optimizer_sharing sharing) {
+    struct optimizer_memory memory = optimizer_memory(model, parameters, count, freeze, sharing);
+    return memory.weights + memory.masters + memory.gradients + memory.rooms;
 }
 
 int64_t optimizer_gathered_bytes(const struct model *model, const struct parameter *parameters, size_t count,
                                  const struct freeze *freeze, struct optimizer_sharing sharing) {
     int64_t bytes = 0;
-    if (communicator_size(sharing.processes) == 1 || sharing.stage < STAGE_OF_WEIGHTS) return 0;
+    if (optimizer_processes(sharing) == 1 || sharing.stage < STAGE_OF_WEIGHTS) return 0;
     for (size_t i = 0; i < count; i++) {
         const struct parameter *p = &parameters[i];
         if (freeze_holds(freeze, p)) continue;
@@ -100,13 +123,11 @@ int64_t optimizer_gathered_bytes(const struct model *model, const struct paramet
 
 int64_t optimizer_host_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,
                              struct optimizer_sharing sharing) {
-    const bool shared = communicator_size(sharing.processes) > 1 && sharing.stage > 0;
+    const int64_t processes = sharing.stage > 0 ? optimizer_processes(sharing) : 1;
     int64_t elements = 0;
     for (size_t i = 0; sharing.host && i < count; i++)
         if (!freeze_holds(freeze, &parameters[i]))
-            elements += communicator_shard(shared ? sharing.processes : NULL, parameters[i].rows,
-                                           parameters[i].cols, 0)
-                            .count;
+            elements += shard_among(processes, parameters[i].rows, parameters[i].cols, 0).count;
     return OPTIMIZER_GRADIENT * (int64_t)dtype_size(DTYPE_F32) * elements;
 }
 

@@ -63,8 +63,11 @@ struct optimizer_sharing {
     /* Of ZeRO: 0, each keeps everything; 1, each steps its own part; 2, it has no whole gradients either; 3,
      * nor a whole model. */
     int stage;
-    bool overlaps;   /* exchanges go on beside the passes (train/exchange.h) */
-    bool plans_gpus; /* for the bytes of a plan: the model is to be on GPUs, wherever it is */
+    bool overlaps; /* exchanges go on beside the passes (train/exchange.h) */
+    /* For the bytes of a plan: the model is to be on GPUs, wherever it is; and with so many processes,
+     * whoever is here (0: those that are). */
+    bool plans_gpus;
+    int64_t plans_processes;
     /* A CPU that keeps master weights and moments of a model on another device (train/offload.h), and
      * outlives the optimizer; NULL: the model's device keeps them. */
     struct device *host;
@@ -139,12 +142,29 @@ enum status optimizer_open_weights(struct optimizer *optimizer, struct model *mo
                                    struct error *err);
 void optimizer_close(struct optimizer *optimizer);
 
+/* Bytes that stay of the model as it was opened: frozen parameters; on a device with memory of its own
+ * vectors of trained ones, too, which lie together. */
+int64_t optimizer_stored_bytes(struct model *model, const struct parameter *parameters, size_t count,
+                               const struct freeze *freeze, bool own_memory);
+
 /* Bytes that optimizer_open would take for the model, whose parameters these are. */
 int64_t optimizer_bytes(const struct model *model, const struct parameter *parameters, size_t count,
                         const struct freeze *freeze);
 
-/* The same for a process that shares the model's state, with its rooms (train/units.h); and what it takes of
- * the sharing's host, 0 without one. */
+/* How many processes share. */
+int64_t optimizer_processes(struct optimizer_sharing sharing);
+
+/* The same for a process that shares the model's state, by part; all of it; and what it takes of the
+ * sharing's host, 0 without one. */
+struct optimizer_memory {
+    int64_t weights; /* that passes use, beside those that are master weights */
+    int64_t masters; /* f32 weights, each process's own, and moments */
+    int64_t gradients;
+    int64_t rooms; /* train/units.h */
+};
+struct optimizer_memory optimizer_memory(const struct model *model, const struct parameter *parameters,
+                                         size_t count, const struct freeze *freeze,
+                                         struct optimizer_sharing sharing);
 int64_t optimizer_shared_bytes(const struct model *model, const struct parameter *parameters, size_t count,
                                const struct freeze *freeze, struct optimizer_sharing sharing);
 int64_t optimizer_host_bytes(const struct parameter *parameters, size_t count, const struct freeze *freeze,

@@ -24,14 +24,11 @@ static double available_memory(void) {
 static void count_parameters(struct run_plan *plan, const struct parameter *parameters, size_t count,
                              const struct freeze *freeze) {
     for (size_t i = 0; i < count; i++) {
-        int64_t elements = parameters[i].rows * parameters[i].cols;
         bool frozen = freeze_holds(freeze, &parameters[i]);
-        enum dtype dtype = parameter_tensor(&plan->run->model, &parameters[i])->dtype;
-        *(frozen ? &plan->frozen : &plan->trained) += elements;
-        bool vector = parameters[i].kind == PARAMETER_NORM || parameters[i].kind == PARAMETER_BIAS;
-        if (frozen || (vector && plan->device.own_memory)) /* vectors lie together, and stay */
-            plan->stored_bytes += (double)elements * (double)dtype_size(dtype);
+        *(frozen ? &plan->frozen : &plan->trained) += parameters[i].rows * parameters[i].cols;
     }
+    plan->stored_bytes =
+        (double)optimizer_stored_bytes(&plan->run->model, parameters, count, freeze, plan->device.own_memory);
 }
 
 /* Where the run would be. The host that would keep the optimizer's state is opened. */

@@ -19,25 +19,35 @@ const char *const scale_part_names[SCALE_PARTS] = {
 
 /* ---- The shape of a pass ----------------------------------------------------------------------------- */
 
+/* Whether a backward pass of ZeRO 3 gathers it, as train/units.c does: the embeddings are of no use to it,
+ * and the last layer and what follows are there yet. */
+static bool is_gathered_again(const struct model_config *config, const struct parameter *p) {
+    return p->unit == UNIT_VISION_BLOCK || p->unit == UNIT_MERGER ||
+           (p->unit == UNIT_LAYER && p->layer < config->layers - 1);
+}
+
 static enum status count_parameters(struct scale_shape *shape, struct error *err) {
     const struct freeze *freeze = &shape->settings->freeze;
-    size_t count = 0;
-    struct parameter *parameters = parameters_list(&shape->model.config, &count, err);
-    if (!parameters) return STATUS_FAILED;
-    const struct freeze tower = {.vision_tower = true, .projector = true};
-    for (size_t i = 0; i < count; i++) {
-        double elements = (double)parameters[i].rows * (double)parameters[i].cols;
-        double bytes = elements * (double)dtype_size(parameter_tensor(&shape->model, &parameters[i])->dtype);
-        bool frozen = freeze_holds(freeze, &parameters[i]), in_tower = freeze_holds(&tower, &parameters[i]);
-        if (!frozen) shape->trained += elements;
-        if (frozen) shape->frozen_bytes += bytes;
-        if (frozen && in_tower) shape->frozen_tower += bytes;
+    struct model *model = &shape->model;
+    const struct parameter *last = NULL;
+    shape->parameters = parameters_list(&model->config, &shape->parameter_count, err);
+    if (!shape->parameters) return STATUS_FAILED;
+    for (size_t i = 0; i < shape->parameter_count; i++) {
+        const struct parameter *p = &shape->parameters[i];
+        double elements = (double)p->rows * (double)p->cols;
+        double each = optimizer_takes_weights(model, p) ? (double)dtype_size(DTYPE_F32) : 0;
+        if (optimizer_takes_copy(model, p)) each += (double)dtype_size(model->compute);
+        shape->elements += elements;
+        if (freeze_holds(freeze, p)) continue;
+        shape->trained += elements;
+        shape->whole_bytes += each * elements;
+        if (is_gathered_again(&model->config, p)) shape->again_bytes += each * elements;
+        if (!last || last->unit != p->unit || last->layer != p->layer) shape->units++;
+        last = p;
     }
-    double parts = OPTIMIZER_PARTS * (double)dtype_size(DTYPE_F32);
-    shape->copy_bytes =
-        (double)optimizer_bytes(&shape->model, parameters, count, freeze) - parts * shape->trained;
-    shape->weight_bytes = (double)dtype_size(shape->model.compute) * shape->trained;
-    free(parameters);
+    /* Vectors of trained ones, which stay too, depend on the checkpoint: a megabyte of 7B. */
+    shape->frozen_bytes =
+        (double)optimizer_stored_bytes(model, shape->parameters, shape->parameter_count, freeze, false);
     return STATUS_OK;
 }
 
@@ -82,6 +92,7 @@ static enum status plan_vision(struct scale_shape *shape, struct error *err) {
 static void shape_free(struct scale_shape *shape) {
     vision_plan_free(&shape->vision);
     free(shape->segments);
+    free(shape->parameters);
     model_shapes_free(&shape->model);
 }
 
@@ -104,14 +115,14 @@ static double work_seconds(const struct scale_settings *s, const struct scale_wo
            work->other_bytes / bandwidth;
 }
 
-/* Seconds of one message in which a GPU receives that many bytes: over rings, of which as many leave a
+/* Seconds of so many exchanges in which a GPU receives that many bytes: over rings, of which as many leave a
  * machine as it has network adapters. */
-static double message_seconds(const struct scale_settings *s, double bytes) {
+static double message_seconds(const struct scale_settings *s, double bytes, double exchanges) {
     if (bytes == 0) return 0;
     const struct gpu *gpu = s->gpu;
     double rate = gpu->link;
     if (s->gpus > gpu->per_machine) rate = fmin(rate, (double)gpu->per_machine * gpu->network);
-    return bytes / (rate * s->shares.link) + s->shares.latency * ceil(log2((double)s->gpus));
+    return bytes / (rate * s->shares.link) + exchanges * s->shares.latency * ceil(log2((double)s->gpus));
 }
 
 /* What a GPU receives of a whole that all have (gather), or in whose sum it has a shard (scatter). */
@@ -119,48 +130,52 @@ static double received(const struct scale_settings *s, double whole) {
     return whole * (double)(s->gpus - 1) / (double)s->gpus;
 }
 
-/* The bytes of one message of each part; a pass has one, or with `last` only the last pass of a step does. */
+/* The messages of each part. */
 struct messages {
-    double bytes[SCALE_PARTS];
-    bool last;
+    double bytes, exchanges; /* each time */
+    double times;            /* in a step */
+    double beside;           /* the share of the part's work that they may go on beside, if they do */
 };
 
-static struct messages plan_messages(const struct scale_shape *shape) {
+static struct messages plan_backward(const struct scale_shape *shape) {
     const struct scale_settings *s = shape->settings;
+    double passes = (double)s->accumulation, units = (double)shape->units;
     double gradients = received(s, (double)dtype_size(DTYPE_F32) * shape->trained);
-    double copies = received(s, shape->weight_bytes), weights = copies + received(s, shape->frozen_bytes);
-    struct messages m = {.last = s->zero <= 1};
-    m.bytes[SCALE_BACKWARD] =
-        s->zero == 0 ? 2 * gradients : gradients; /* a sum for all, or for each its shard */
-    if (s->zero == 1 || s->zero == 2) m.bytes[SCALE_OPTIMIZER] = copies;
-    if (s->zero < 3) return m;
-    m.bytes[SCALE_FORWARD] = weights;
-    m.bytes[SCALE_BACKWARD] += weights - received(s, shape->frozen_tower);
-    if (s->stage == TRAIN_STAGE_GRPO) m.bytes[SCALE_WEIGHTS] = m.bytes[SCALE_REFERENCE] = weights;
-    return m;
+    switch (s->zero) {
+    case 0: return (struct messages){2 * gradients, 2 * units, 1, 1 / passes}; /* a sum for all */
+    case 1: return (struct messages){gradients, units, 1, 1 / passes};         /* for each its shard */
+    case 2: return (struct messages){gradients, units, passes, 1};
+    default: return (struct messages){gradients + received(s, shape->again_bytes), 2 * units, passes, 1};
+    }
 }
 
-/* A part's time with its messages behind it. */
-static double part_seconds(const struct scale_shape *shape, const struct messages *m, int part, double work) {
+/* The reference model and frozen weights are whole everywhere. */
+static struct messages plan_messages(const struct scale_shape *shape, int part) {
     const struct scale_settings *s = shape->settings;
-    double message = message_seconds(s, m->bytes[part]);
-    bool alone = part == SCALE_OPTIMIZER || part == SCALE_WEIGHTS;
-    if (alone) return work + message;
-    double passes = (double)s->accumulation;
-    if (m->last) return work + fmax(0, message - work / passes);
-    return fmax(work, passes * message);
+    double units = (double)shape->units, weights = received(s, shape->whole_bytes);
+    const struct messages once = {weights, units, 1, 0};
+    if (part == SCALE_BACKWARD) return plan_backward(shape);
+    if (part == SCALE_OPTIMIZER && (s->zero == 1 || s->zero == 2)) return once;
+    if (part == SCALE_WEIGHTS && s->zero == 3 && s->stage == TRAIN_STAGE_GRPO) return once;
+    if (part == SCALE_FORWARD && s->zero == 3)
+        return (struct messages){weights, units, (double)s->accumulation, 1};
+    return (struct messages){0};
 }
 
 static void count_seconds(const struct scale_shape *shape, struct scale_step *step) {
     const struct scale_settings *s = shape->settings;
-    struct messages m = plan_messages(shape);
     for (int part = 0; part < SCALE_PARTS; part++) {
-        bool once = part == SCALE_OPTIMIZER || part == SCALE_WEIGHTS || m.last;
-        step->messages[part] = m.bytes[part] * (once ? 1 : (double)s->accumulation);
-        step->seconds[part] = part_seconds(shape, &m, part, work_seconds(s, &step->work[part]));
+        struct messages m = plan_messages(shape, part);
+        double work = work_seconds(s, &step->work[part]);
+        double message = m.times * message_seconds(s, m.bytes, m.exchanges);
+        step->messages[part] = m.times * m.bytes;
+        step->work_seconds[part] = work;
+        step->message_seconds[part] = message;
+        step->seconds[part] = work + fmax(0, message - (s->overlap ? m.beside * work : 0));
         step->step_seconds += step->seconds[part];
     }
     step->tokens_per_second = (double)(s->gpus * step->tokens) / step->step_seconds;
+    step->drawn_per_second = (double)(s->gpus * step->drawn) / step->step_seconds;
     step->peak_share = step->useful_flops / (step->step_seconds * s->gpu->flops);
 }
 

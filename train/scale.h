@@ -1,10 +1,11 @@
 /* What a training step takes on GPUs that are not here: a roofline, counted from shapes.
  *
  * Every figure is computed. Work is counted as model/cost.h counts it, with the bytes that activations move;
- * kernels run one after another, each for as long as the slower of its arithmetic and its memory takes, at
- * the shares of the peaks that the settings have. Messages of ZeRO hide behind the pass they belong to, as
- * far as it lasts; those of the optimizer do not. Time to decode frames, to start kernels and to wait for the
- * longest answer is not counted.
+ * the products and attention of a part of the step take as long as the slower of their arithmetic and their
+ * memory, other kernels as long as their memory, at the shares of the peaks that the settings have. With
+ * `overlap` messages of ZeRO hide behind the pass they belong to, as far as it lasts; those of the optimizer
+ * and of rollouts never do. Time to decode frames, to start kernels and to wait for the longest answer is not
+ * counted. Memory is that of the functions by which training plans its own (train/optimizer.h).
  *
  * A step is `accumulation` passes of `rows` samples (SFT) or prompts with `generations` completions (GRPO)
  * on every GPU. GRPO draws all completions of a step at once and computes each prompt once, as grpo/ does.
@@ -20,7 +21,7 @@
 /* How much of a GPU's peaks is reached. */
 struct scale_shares {
     double flops, bandwidth, link;
-    double latency; /* seconds that a message takes beside its bytes, for each doubling of the GPUs */
+    double latency; /* seconds that an exchange takes beside its bytes, for each doubling of the GPUs */
 };
 extern const struct scale_shares scale_assumed; /* where nothing was measured */
 
@@ -34,6 +35,7 @@ struct scale_settings {
     int stage;                  /* enum train_stage */
     int64_t gpus;               /* data parallel */
     int zero;                   /* stage of ZeRO, 0 to 3 */
+    bool overlap;               /* exchanges go on beside the passes (key overlap_comm) */
     int64_t rows, accumulation; /* on a GPU */
     struct visual_grid video;   /* of each row */
     int64_t text_tokens;        /* of a prompt, without the video's */
@@ -63,16 +65,19 @@ enum scale_part {
 extern const char *const scale_part_names[SCALE_PARTS];
 
 enum scale_memory {
-    SCALE_COPIES,    /* the weights that products take, bf16, and frozen ones */
+    SCALE_COPIES,    /* the trained weights that passes use; these four are struct optimizer_memory's */
     SCALE_MASTERS,   /* f32 weights and moments */
     SCALE_GRADIENTS, /* f32 */
-    SCALE_GATHERED,  /* ZeRO 3: two layers, the embedding and the head */
-    SCALE_ROLLOUT,   /* GRPO, ZeRO 3: whole weights for the rollouts */
-    SCALE_CACHE,     /* GRPO: keys and values of the rollouts */
-    SCALE_REFERENCE_WEIGHTS,
+    SCALE_ROOMS,     /* ZeRO 2 and 3: of the layers that are whole at one time */
+    SCALE_FROZEN,    /* weights, whole in every stage */
+    SCALE_REFERENCE_WEIGHTS, /* GRPO: whole in every stage */
+    SCALE_FRAMES,            /* that go up ahead of their pass */
+    SCALE_LIBRARIES,         /* CUDA's context and workspaces; assumed */
+    /* In one arena, first these and then those: the larger sum counts. */
+    SCALE_ROLLOUT,     /* GRPO, ZeRO 3: whole weights for the rollouts */
+    SCALE_CACHE,       /* GRPO: keys and values of the rollouts */
     SCALE_ACTIVATIONS, /* of a pass, with one layer computed again */
     SCALE_LOGITS,
-    SCALE_LIBRARIES, /* CUDA's context and workspaces; assumed */
     SCALE_MEMORIES
 };
 extern const char *const scale_memory_names[SCALE_MEMORIES];
@@ -81,12 +86,13 @@ extern const char *const scale_memory_names[SCALE_MEMORIES];
 struct scale_step {
     struct scale_work work[SCALE_PARTS];
     double messages[SCALE_PARTS]; /* bytes that it receives */
-    double seconds[SCALE_PARTS];
-    double memory[SCALE_MEMORIES]; /* bytes at one time */
+    double work_seconds[SCALE_PARTS], message_seconds[SCALE_PARTS];
+    double seconds[SCALE_PARTS];   /* of both, as far as they do not overlap */
+    double memory[SCALE_MEMORIES]; /* bytes */
     double useful_flops;           /* without what is computed again */
     double step_seconds, memory_bytes;
-    int64_t tokens, drawn;                /* that are trained on (labels or not), and drawn */
-    double tokens_per_second, peak_share; /* of all GPUs; useful_flops beside the peak */
+    int64_t tokens, drawn; /* that are trained on (labels or not), and drawn */
+    double tokens_per_second, drawn_per_second, peak_share; /* of all GPUs; useful_flops beside the peak */
     bool fits;
 };
 

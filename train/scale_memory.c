@@ -1,34 +1,27 @@
 /* Memory of a GPU by part. */
+#include <math.h>
+
 #include "model/language.h"
 #include "model/vision.h"
+#include "train/run.h"
 #include "train/scale_parts.h"
 
 const char *const scale_memory_names[SCALE_MEMORIES] = {
     [SCALE_COPIES] = "weights",
     [SCALE_MASTERS] = "master weights and moments",
     [SCALE_GRADIENTS] = "gradients",
-    [SCALE_GATHERED] = "gathered layers",
-    [SCALE_ROLLOUT] = "weights for rollouts",
-    [SCALE_CACHE] = "keys and values of rollouts",
+    [SCALE_ROOMS] = "rooms of whole layers",
+    [SCALE_FROZEN] = "frozen weights",
     [SCALE_REFERENCE_WEIGHTS] = "reference model",
-    [SCALE_ACTIVATIONS] = "activations",
-    [SCALE_LOGITS] = "logits",
+    [SCALE_FRAMES] = "frames ahead",
     [SCALE_LIBRARIES] = "libraries",
+    [SCALE_ROLLOUT] = "generates: whole weights",
+    [SCALE_CACHE] = "generates: keys and values",
+    [SCALE_ACTIVATIONS] = "learns: activations",
+    [SCALE_LOGITS] = "learns: logits",
 };
 
 const double scale_library_bytes = 1e9;
-
-/* Bytes of the largest pieces that ZeRO 3 has whole at one time: this layer and the next, the embedding and
- * the head. */
-static double gathered_bytes(const struct scale_shape *shape) {
-    const struct language_layer_weights *l = &shape->model.language.layers[0];
-    const struct tensor layer[] = {l->q.weight, l->k.weight, l->v.weight, l->o, l->gate, l->up, l->down};
-    double elements = 0;
-    for (size_t i = 0; i < sizeof layer / sizeof *layer; i++)
-        elements += 2 * (double)layer[i].rows * (double)layer[i].cols;
-    elements += 2 * (double)shape->model.language.head.rows * (double)shape->model.language.head.cols;
-    return elements * (double)dtype_size(shape->model.compute);
-}
 
 /* What a pass keeps; when layers are computed again, each does it with all of its own kept for that time. */
 static double activation_bytes(const struct scale_shape *shape) {
@@ -59,23 +52,38 @@ static double cache_bytes(const struct scale_shape *shape) {
            (double)dtype_size(shape->model.compute);
 }
 
+/* What training takes for the model, by the functions with which it plans its own. */
+static void count_state(const struct scale_shape *shape, double *memory) {
+    const struct scale_settings *s = shape->settings;
+    const struct model *model = &shape->model;
+    const struct parameter *parameters = shape->parameters;
+    const size_t count = shape->parameter_count;
+    const struct optimizer_sharing sharing = {
+        .stage = s->zero, .overlaps = s->overlap, .plans_gpus = true, .plans_processes = s->gpus};
+    struct optimizer_memory state = optimizer_memory(model, parameters, count, &s->freeze, sharing);
+    memory[SCALE_COPIES] = (double)state.weights;
+    memory[SCALE_MASTERS] = (double)state.masters;
+    memory[SCALE_GRADIENTS] = (double)state.gradients;
+    memory[SCALE_ROOMS] = (double)state.rooms;
+    memory[SCALE_FROZEN] = shape->frozen_bytes;
+    if (s->stage != TRAIN_STAGE_GRPO) return;
+    memory[SCALE_ROLLOUT] = (double)optimizer_gathered_bytes(model, parameters, count, &s->freeze, sharing);
+    memory[SCALE_REFERENCE_WEIGHTS] = (double)dtype_size(model->compute) * shape->elements;
+}
+
 void scale_count_memory(const struct scale_shape *shape, struct scale_step *step) {
     const struct scale_settings *s = shape->settings;
-    double *memory = step->memory, f32 = (double)dtype_size(DTYPE_F32), count = (double)s->gpus;
-    double whole = shape->weight_bytes + shape->frozen_bytes;
-    memory[SCALE_COPIES] =
-        (s->zero >= 1 ? whole : shape->copy_bytes + shape->frozen_bytes) / (s->zero >= 3 ? count : 1);
-    memory[SCALE_MASTERS] = 3 * f32 * shape->trained / (s->zero >= 1 ? count : 1);
-    memory[SCALE_GRADIENTS] = f32 * shape->trained / (s->zero >= 2 ? count : 1);
+    const struct device_info device = {.own_memory = true,
+                                       .free_memory = (size_t)(s->gpu->memory - scale_library_bytes)};
+    double *memory = step->memory;
+    count_state(shape, memory);
+    memory[SCALE_FRAMES] = 2 * (double)run_ahead_bytes(&device);
+    memory[SCALE_LIBRARIES] = scale_library_bytes;
     memory[SCALE_ACTIVATIONS] = activation_bytes(shape);
     memory[SCALE_LOGITS] = (double)language_loss_bytes(&shape->model, shape->pass_wanted);
-    memory[SCALE_LIBRARIES] = scale_library_bytes;
-    if (s->zero >= 3 && s->gpus > 1) memory[SCALE_GATHERED] = gathered_bytes(shape);
-    if (s->stage == TRAIN_STAGE_GRPO) {
-        if (s->zero >= 3 && s->gpus > 1) memory[SCALE_ROLLOUT] = whole;
-        memory[SCALE_CACHE] = cache_bytes(shape);
-        memory[SCALE_REFERENCE_WEIGHTS] = whole / (s->zero >= 3 ? count : 1);
-    }
-    for (int i = 0; i < SCALE_MEMORIES; i++) step->memory_bytes += memory[i];
+    if (s->stage == TRAIN_STAGE_GRPO) memory[SCALE_CACHE] = cache_bytes(shape);
+    for (int i = 0; i < SCALE_ROLLOUT; i++) step->memory_bytes += memory[i];
+    step->memory_bytes +=
+        fmax(memory[SCALE_ROLLOUT] + memory[SCALE_CACHE], memory[SCALE_ACTIVATIONS] + memory[SCALE_LOGITS]);
     step->fits = step->memory_bytes <= s->gpu->memory;
 }

@@ -7,11 +7,14 @@
 /* The model and the layout of one pass. */
 struct scale_shape {
     const struct scale_settings *settings;
-    struct model model;  /* without data (model/shapes.h) */
-    double trained;      /* parameters */
-    double copy_bytes;   /* what the optimizer has of them in bf16: not of norms and embedding */
-    double weight_bytes; /* of all trained ones in bf16, as processes send them */
-    double frozen_bytes, frozen_tower;  /* bytes of the others, and of those in the vision tower */
+    struct model model;           /* without data (model/shapes.h) */
+    struct parameter *parameters; /* of the model */
+    size_t parameter_count;
+    double elements, trained;           /* parameters */
+    double whole_bytes;                 /* of trained ones, as processes send them to make them whole */
+    double again_bytes;                 /* of those that a backward pass of ZeRO 3 gathers once more */
+    double frozen_bytes;                /* that stay as they were read */
+    int64_t units;                      /* of which something is trained (model/units.h) */
     int64_t prompt;                     /* tokens */
     int64_t pass_tokens, pass_wanted;   /* of one pass; wanted: with a logit */
     struct attention_segment *segments; /* of one pass */

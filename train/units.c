@@ -118,7 +118,7 @@ int64_t units_bytes(const struct model *model, const struct parameter *parameter
                     const struct freeze *freeze, struct optimizer_sharing sharing) {
     struct room_sizes sizes = {0};
     size_t bytes = 0;
-    if (communicator_size(sharing.processes) == 1 || sharing.stage < 2) return 0;
+    if (optimizer_processes(sharing) == 1 || sharing.stage < 2) return 0;
     find_places(model, parameters, count, freeze, sharing.stage == 3, gradients_turn(model, sharing), NULL,
                 &sizes);
     for (int r = 0; r < ROOMS; r++) bytes += sizes.weights[r] + sizes.gradients[r];

@@ -25,6 +25,7 @@ enum {
     LAYER_WEIGHTS = 4 * HIDDEN * HIDDEN + 3 * HIDDEN * INNER
 };
 enum { LANGUAGE_PARAMETERS = VOCAB * HIDDEN + LAYERS * (LAYER_WEIGHTS + 5 * HIDDEN) + HIDDEN };
+enum { UNITS = 1 + LAYERS + 1 }; /* the embedding, the layers, the last norm */
 
 /* A video of 20 features with 5 tokens of text and 3 of the answer. */
 enum { PROMPT = 25, ANSWER = 3, TOKENS = PROMPT + ANSWER, GENERATIONS = 2 };
@@ -49,6 +50,7 @@ static struct scale_settings settings_of(int stage, int64_t gpus, int zero) {
                                    .stage = stage,
                                    .gpus = gpus,
                                    .zero = zero,
+                                   .overlap = true,
                                    .rows = 1,
                                    .accumulation = 4,
                                    .video = video,
@@ -130,80 +132,107 @@ static void grpo_work(void **state) {
     assert_near(step.useful_flops, 4 * (5 * vision_flops + 4 * (layers + head) + prompt) + drawing);
 }
 
-/* With one GPU the parts add up to what training really takes: the counts of vs2-train --dry-run. */
-static void memory_is_that_of_a_real_run(void **state) {
-    (void)state;
-    const struct freeze freeze = {true, true, false};
-    struct scale_settings settings = settings_of(TRAIN_STAGE_SFT, 1, 0);
-    settings.recompute = false;
-    struct scale_step step = plan(&settings);
-    struct device device;
-    struct model model, shapes;
+/* What the plan has without processes, against what training plans for a model that is really there; on one
+ * process that is what training takes (test_optimizer.c, test_sharing.c). */
+static void compare_state(struct model *model, int stage) {
+    struct scale_settings settings = settings_of(stage, 1, 0);
+    const struct freeze *freeze = &settings.freeze;
+    static const int64_t numbers[] = {1, 2, 3, 8, 1024};
     size_t count;
-    assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
-    assert_int_equal(
-        optimizer_open_model("tests/golden/model/square", &device, DTYPE_BF16, &freeze, &model, &err),
-        STATUS_OK);
-    struct parameter *parameters = parameters_list(&model.config, &count, &err);
-    assert_non_null(parameters);
-    assert_int_equal(model_shapes_make(&shapes, &model.config, DTYPE_BF16, &err), STATUS_OK);
-    double frozen = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct tensor real = *parameter_tensor(&model, &parameters[i]);
-        struct tensor shape = *parameter_tensor(&shapes, &parameters[i]);
-        assert_true(real.rows == shape.rows && real.cols == shape.cols);
-        if (!freeze_holds(&freeze, &parameters[i])) continue;
-        assert_int_equal(real.dtype, shape.dtype);
-        frozen += (double)(real.rows * real.cols) * (double)dtype_size(real.dtype);
+    struct parameter *list = parameters_list(&model->config, &count, &err);
+    assert_non_null(list);
+    for (int i = 0; i < 5 * 4 * 2; i++) {
+        settings.gpus = numbers[i / 8];
+        settings.zero = i / 2 % 4;
+        settings.overlap = i % 2 == 1;
+        const struct optimizer_sharing sharing = {.stage = settings.zero,
+                                                  .overlaps = settings.overlap,
+                                                  .plans_gpus = true,
+                                                  .plans_processes = settings.gpus};
+        struct scale_step step = plan(&settings);
+        assert_near(step.memory[SCALE_COPIES] + step.memory[SCALE_MASTERS] + step.memory[SCALE_GRADIENTS] +
+                        step.memory[SCALE_ROOMS],
+                    (double)optimizer_shared_bytes(model, list, count, freeze, sharing));
+        assert_near(step.memory[SCALE_FROZEN],
+                    (double)optimizer_stored_bytes(model, list, count, freeze, false));
+        double whole = (double)optimizer_gathered_bytes(model, list, count, freeze, sharing);
+        assert_near(step.memory[SCALE_ROLLOUT], stage == TRAIN_STAGE_GRPO ? whole : 0);
+        assert_true((whole > 0) == (settings.gpus > 1 && settings.zero == 3));
+        assert_true((step.memory[SCALE_ROOMS] > 0) == (settings.gpus > 1 && settings.zero >= 2));
     }
-    double trained = (double)optimizer_bytes(&model, parameters, count, &freeze);
-    assert_near(step.memory[SCALE_COPIES] + step.memory[SCALE_MASTERS] + step.memory[SCALE_GRADIENTS],
-                trained + frozen);
-    const struct tape_depth all = {.attention = LAYERS, .whole = LAYERS};
-    assert_near(step.memory[SCALE_ACTIVATIONS], (double)language_tape_bytes(&model, TOKENS, ANSWER, all));
-    assert_near(step.memory[SCALE_LOGITS], (double)language_loss_bytes(&model, ANSWER));
-    free(parameters);
-    model_shapes_free(&shapes);
-    model_close(&model);
-    device_close(&device);
+    free(list);
 }
 
-/* What each stage of ZeRO shares, on two GPUs; and what GRPO adds. */
-static void zero_shares_memory(void **state) {
+static void memory_is_that_of_training(void **state) {
+    (void)state;
+    for (int stage = TRAIN_STAGE_SFT; stage <= TRAIN_STAGE_GRPO; stage++) {
+        struct scale_settings settings = settings_of(stage, 1, 0);
+        settings.recompute = false;
+        struct scale_step step = plan(&settings);
+        struct device device;
+        struct model model;
+        assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
+        assert_int_equal(optimizer_open_model("tests/golden/model/square", &device, DTYPE_BF16,
+                                              &settings.freeze, &model, &err),
+                         STATUS_OK);
+        compare_state(&model, stage);
+        if (stage == TRAIN_STAGE_SFT) {
+            const struct tape_depth all = {.attention = LAYERS, .whole = LAYERS};
+            assert_near(step.memory[SCALE_ACTIVATIONS],
+                        (double)language_tape_bytes(&model, TOKENS, ANSWER, all));
+            assert_near(step.memory[SCALE_LOGITS], (double)language_loss_bytes(&model, ANSWER));
+        }
+        model_close(&model);
+        device_close(&device);
+    }
+}
+
+/* What is used at one time: the rollouts' memory and that of a training pass are the same. */
+static void memory_has_two_uses(void **state) {
     (void)state;
     for (int zero = 0; zero <= 3; zero++) {
         struct scale_settings settings = settings_of(TRAIN_STAGE_GRPO, 2, zero);
+        for (int long_answers = 0; long_answers < 2; long_answers++) {
+            settings.generations = long_answers ? 1 : GENERATIONS;
+            settings.accumulation = long_answers ? 1000 : 1;
+            struct scale_step step = plan(&settings);
+            const double *m = step.memory;
+            double always = 0, generates = m[SCALE_ROLLOUT] + m[SCALE_CACHE],
+                   learns = m[SCALE_ACTIVATIONS] + m[SCALE_LOGITS];
+            for (int i = 0; i < SCALE_ROLLOUT; i++) always += m[i];
+            if (zero < 3) assert_int_equal(generates > learns, long_answers);
+            assert_near(step.memory_bytes, always + fmax(generates, learns));
+            assert_int_equal(step.fits, step.memory_bytes <= round_gpu.memory);
+        }
         struct scale_step step = plan(&settings), alone;
         settings.gpus = 1;
         alone = plan(&settings);
-        assert_near(step.memory[SCALE_MASTERS], alone.memory[SCALE_MASTERS] / (zero >= 1 ? 2 : 1));
-        assert_near(step.memory[SCALE_GRADIENTS], alone.memory[SCALE_GRADIENTS] / (zero >= 2 ? 2 : 1));
-        assert_near(step.memory[SCALE_COPIES], alone.memory[SCALE_COPIES] / (zero >= 3 ? 2 : 1));
-        assert_near(step.memory[SCALE_REFERENCE_WEIGHTS],
-                    alone.memory[SCALE_REFERENCE_WEIGHTS] / (zero >= 3 ? 2 : 1));
-        assert_near(step.memory[SCALE_ROLLOUT], zero >= 3 ? alone.memory[SCALE_REFERENCE_WEIGHTS] : 0);
-        assert_near(step.memory[SCALE_CACHE],
-                    4.0 * (PROMPT + GENERATIONS * ANSWER) * 2 * LAYERS * HIDDEN * 2);
-        double all = 0;
-        for (int i = 0; i < SCALE_MEMORIES; i++) all += step.memory[i];
-        assert_near(step.memory_bytes, all);
-        assert_int_equal(step.fits, all <= round_gpu.memory);
+        assert_near(step.memory[SCALE_REFERENCE_WEIGHTS], alone.memory[SCALE_REFERENCE_WEIGHTS]);
+        assert_near(step.memory[SCALE_CACHE], 1000.0 * (PROMPT + ANSWER) * 2 * LAYERS * HIDDEN * 2);
     }
 }
 
-/* Messages of two GPUs: each has half of a sum or of weights to get, twice for a sum that all have. */
+/* Messages of two GPUs: each has half of a sum or of weights to get, twice for a sum that all have. Weights
+ * are bf16 copies of products, f32 norms, and an embedding as both; a backward pass needs the first layer. */
 static void zero_sends_messages(void **state) {
     (void)state;
-    double gradients = 4.0 * LANGUAGE_PARAMETERS / 2, weights = 2.0 * LANGUAGE_PARAMETERS / 2;
-    const double backward[] = {2 * gradients, gradients, 4 * gradients, 4 * (gradients + weights)};
+    const double products = LAYERS * (LAYER_WEIGHTS + 3 * HIDDEN), norms = (2 * LAYERS + 1) * HIDDEN;
+    double gradients = 4.0 * LANGUAGE_PARAMETERS / 2,
+           weights = (2 * products + 4 * norms + 6.0 * VOCAB * HIDDEN) / 2,
+           layer = (2.0 * (LAYER_WEIGHTS + 3 * HIDDEN) + 4.0 * 2 * HIDDEN) / 2;
+    const double forward[] = {0, 0, 0, 4 * weights};
+    const double backward[] = {2 * gradients, gradients, 4 * gradients, 4 * (gradients + layer)};
     const double optimizer[] = {0, weights, weights, 0};
     for (int zero = 0; zero <= 3; zero++) {
         struct scale_settings settings = settings_of(TRAIN_STAGE_SFT, 2, zero);
         struct scale_step step = plan(&settings);
+        assert_near(step.messages[SCALE_FORWARD], forward[zero]);
         assert_near(step.messages[SCALE_BACKWARD], backward[zero]);
         assert_near(step.messages[SCALE_OPTIMIZER], optimizer[zero]);
-        if (zero < 3) assert_true(step.messages[SCALE_FORWARD] == 0);
-        if (zero == 3) assert_true(step.messages[SCALE_FORWARD] > 4 * weights); /* with the tower's */
+        settings.stage = TRAIN_STAGE_GRPO;
+        step = plan(&settings);
+        assert_near(step.messages[SCALE_WEIGHTS], zero == 3 ? weights : 0);
+        assert_true(step.messages[SCALE_REFERENCE] == 0 && step.messages[SCALE_PROMPTS] == 0);
         settings.gpus = 1;
         step = plan(&settings);
         for (int i = 0; i < SCALE_PARTS; i++) assert_true(step.messages[i] == 0);
@@ -224,7 +253,7 @@ static void time_is_a_roofline(void **state) {
         struct scale_step step = plan(&settings);
         const struct scale_work *work = &step.work[SCALE_FORWARD];
         double message =
-            step.messages[SCALE_FORWARD] / (8 * scale_assumed.link) + 4 * 4 * scale_assumed.latency;
+            step.messages[SCALE_FORWARD] / (8 * scale_assumed.link) + 4 * UNITS * 4 * scale_assumed.latency;
         const double expected[] = {work->flops / scale_assumed.flops,
                                    (work->product_bytes + work->other_bytes) / scale_assumed.bandwidth,
                                    message};
@@ -235,6 +264,25 @@ static void time_is_a_roofline(void **state) {
         assert_near(step.step_seconds, seconds);
         assert_near(step.tokens_per_second, 16.0 * 4 * TOKENS / seconds);
         assert_near(step.peak_share, step.useful_flops / seconds / gpu.flops);
+    }
+}
+
+/* Without overlap nothing hides. */
+static void messages_are_waited_for(void **state) {
+    (void)state;
+    for (int zero = 0; zero <= 3; zero++) {
+        struct scale_settings settings = settings_of(TRAIN_STAGE_GRPO, 2, zero);
+        struct scale_step beside = plan(&settings), step;
+        settings.overlap = false;
+        step = plan(&settings);
+        double sum = 0;
+        for (int i = 0; i < SCALE_PARTS; i++) {
+            assert_near(step.seconds[i], step.work_seconds[i] + step.message_seconds[i]);
+            assert_true(step.seconds[i] >= beside.seconds[i]);
+            sum += step.message_seconds[i];
+        }
+        assert_true(sum > 0 && step.step_seconds > beside.step_seconds);
+        assert_near(step.drawn_per_second, 2.0 * 4 * GENERATIONS * ANSWER / step.step_seconds);
     }
 }
 
@@ -249,7 +297,7 @@ static void a_late_message_shows(void **state) {
     struct scale_step slow = plan(&settings);
     settings.gpus = 1;
     double work = plan(&settings).seconds[SCALE_BACKWARD];
-    double message = slow.messages[SCALE_BACKWARD] / scale_assumed.link + scale_assumed.latency;
+    double message = slow.messages[SCALE_BACKWARD] / scale_assumed.link + 2 * UNITS * scale_assumed.latency;
     assert_near(slow.seconds[SCALE_BACKWARD], work + message - work / 4);
     assert_true(fast.seconds[SCALE_BACKWARD] < slow.seconds[SCALE_BACKWARD]);
 }
@@ -260,8 +308,12 @@ static void gpus_are_found_by_name(void **state) {
     for (const struct gpu *each = gpu_table; each->name; each++) {
         assert_int_equal(gpu_find(each->name, &gpu, &err), STATUS_OK);
         assert_ptr_equal(gpu, each);
+        assert_true(gpu_is(each, each->product));
         assert_true(gpu->flops > gpu->bandwidth && gpu->bandwidth > gpu->link && gpu->link > gpu->network);
     }
+    assert_int_equal(gpu_find("H100", &gpu, &err), STATUS_OK);
+    assert_ptr_equal(gpu, gpu_table);
+    assert_true(gpu_is(gpu, "NVIDIA H100 80GB HBM3") && !gpu_is(gpu, "NVIDIA H200") && !gpu_is(gpu, "H10"));
     assert_int_equal(gpu_find("k80", &gpu, &err), STATUS_USAGE);
     assert_non_null(strstr(err.message, "\"k80\" in the table (h100, "));
 }
@@ -286,10 +338,11 @@ int main(void) {
         cmocka_unit_test(sft_work),
         cmocka_unit_test(bytes_of_a_token),
         cmocka_unit_test(grpo_work),
-        cmocka_unit_test(memory_is_that_of_a_real_run),
-        cmocka_unit_test(zero_shares_memory),
+        cmocka_unit_test(memory_is_that_of_training),
+        cmocka_unit_test(memory_has_two_uses),
         cmocka_unit_test(zero_sends_messages),
         cmocka_unit_test(time_is_a_roofline),
+        cmocka_unit_test(messages_are_waited_for),
         cmocka_unit_test(a_late_message_shows),
         cmocka_unit_test(gpus_are_found_by_name),
         cmocka_unit_test(every_lack_of_memory_is_told),

@@ -226,6 +226,9 @@ static void test_bytes(void **state) {
         assert_true(bytes ==
                     optimizer_shared_bytes(&f.model, o->parameters, o->parameter_count, &freeze, sharing));
         assert_true(bytes == o->bytes);
+        const struct optimizer_sharing planned = {.stage = stage, .plans_processes = size};
+        assert_true(bytes ==
+                    optimizer_shared_bytes(&f.model, o->parameters, o->parameter_count, &freeze, planned));
         close_all(&f);
     }
 }
