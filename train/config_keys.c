@@ -79,8 +79,9 @@ static const struct config_key model_keys[] = {
      .kind = CONFIG_BOOL,
      .offset = CONFIG(overlap_exchanges),
      .standard = "false",
-     .help = "in stages 2 and 3 exchange a layer's gradients, and the next one's weights, while others are "
-             "computed (ours; of DeepSpeed's file it is not read)"},
+     .help =
+         "exchange a layer's gradients while others are computed, in stages 0 and 1 in the last pass of a "
+         "step, and in stage 3 the next one's weights (ours; of DeepSpeed's file it is not read)"},
     {.name = "ddp_timeout",
      .kind = CONFIG_NUMBER,
      .offset = CONFIG(process_patience),
