@@ -67,14 +67,16 @@ struct growth {
 };
 
 /* Of a group's pass and the rollouts, with so many completions of a prompt. */
-static double bytes_of_completions(const void *context, int64_t count) {
+static struct phase_bytes bytes_of_completions(const void *context, int64_t count) {
     const struct growth *growth = context;
     const struct problem_set *train = &growth->grpo->problems.train;
     int64_t wanted = count * growth->grpo->run.config->grpo.max_completion_length;
     double cache = growth->rollout
                        ? (double)rollout_cache_bytes(growth->rollout, train->longest, count, train->count)
                        : 0;
-    return cache + run_plan_pass(growth->plan, train->longest + wanted, wanted);
+    return (struct phase_bytes){
+        {[RUN_GENERATES] = cache,
+         [RUN_LEARNS] = run_plan_pass(growth->plan, train->longest + wanted, wanted)}};
 }
 
 static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, struct error *err) {
@@ -88,10 +90,13 @@ static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, 
                                                config->grpo.num_generations, grpo->problems.train.count);
     run_plan_memory(plan);
     if (config->grpo.beta > 0) run_plan_bytes(plan, "reference model", reference_bytes(grpo, plan));
+    if (!grpo->recorded || plan->gathered_bytes > 0) run_plan_phase(plan, RUN_GENERATES);
     if (!grpo->recorded) run_plan_bytes(plan, "keys and values of rollouts", cache);
+    run_plan_phase(plan, RUN_LEARNS);
     if (config->grpo.pass_tokens > tokens) tokens = config->grpo.pass_tokens;
     run_plan_bytes(plan, "activations of the longest pass", run_plan_activations(plan, tokens, wanted));
     run_plan_bytes(plan, "logits", (double)language_loss_bytes(&grpo->run.model, wanted));
+    run_plan_phase(plan, RUN_ALWAYS);
     run_plan_host_bytes(plan, "patches of a generation, at most", patch_bytes(grpo));
     run_plan_host_bytes(plan, "prompts ahead, at most", run_plan_ahead);
     if (freeze.vision_tower && freeze.projector)

@@ -1,6 +1,7 @@
 #include "train/run_plan.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -66,7 +67,7 @@ static void count_bytes(struct run_plan *plan, const struct parameter *parameter
         double trained = (double)optimizer_shared_bytes(model, parameters, count, freeze, staged),
                gathered =
                    gathers ? (double)optimizer_gathered_bytes(model, parameters, count, freeze, staged) : 0;
-        plan->stage_bytes[stage] = trained + gathered;
+        plan->stages[stage] = (struct phase_bytes){{[RUN_ALWAYS] = trained, [RUN_GENERATES] = gathered}};
         if (stage != sharing.stage) continue;
         plan->trained_bytes = trained;
         plan->gathered_bytes = gathered;
@@ -145,13 +146,28 @@ void run_plan_memory(struct run_plan *plan) {
                    plan->stored_bytes);
     if (plan->device.own_memory)
         run_plan_bytes(plan, "frames ahead of their pass", 2 * (double)run_ahead_bytes(&plan->device));
-    if (plan->gathered_bytes > 0)
-        run_plan_bytes(plan, "whole weights while it generates", plan->gathered_bytes);
+}
+
+void run_plan_phase(struct run_plan *plan, enum run_phase phase) {
+    static const char *const names[RUN_PHASES] = {NULL, "generates", "learns"};
+    if (phase != RUN_ALWAYS) printf("  while it %s\n", names[phase]);
+    plan->phase = phase;
+    if (phase == RUN_GENERATES && plan->gathered_bytes > 0)
+        run_plan_bytes(plan, "whole weights", plan->gathered_bytes);
 }
 
 void run_plan_bytes(struct run_plan *plan, const char *what, double bytes) {
-    printf("  %-36s %10.3f GB\n", what, bytes / 1e9);
-    *(plan->device.own_memory ? &plan->total : &plan->host_total) += bytes;
+    const int indent = plan->phase == RUN_ALWAYS ? 2 : 4;
+    printf("%*s%-*s %10.3f GB\n", indent, "", 38 - indent, what, bytes / 1e9);
+    plan->printed.bytes[plan->phase] += bytes;
+}
+
+static double most(struct phase_bytes phases) {
+    return phases.bytes[RUN_ALWAYS] + fmax(phases.bytes[RUN_GENERATES], phases.bytes[RUN_LEARNS]);
+}
+
+static double host_bytes(const struct run_plan *plan) {
+    return plan->host_total + (plan->device.own_memory ? 0 : most(plan->printed));
 }
 
 void run_plan_host_bytes(struct run_plan *plan, const char *what, double bytes) {
@@ -171,25 +187,39 @@ void run_plan_end(struct run_plan *plan) {
     if (!config->save_only_model)
         run_plan_host_bytes(plan, "a checkpoint while it is written",
                             12.0 * (double)plan->trained / (double)sharing);
+    const double total = most(plan->printed), host = host_bytes(plan);
+    if (plan->printed.bytes[RUN_GENERATES] > 0)
+        printf("  the sums have the larger of both: it %s\n",
+               plan->printed.bytes[RUN_GENERATES] > plan->printed.bytes[RUN_LEARNS] ? "generates" : "learns");
     if (plan->device.own_memory) {
-        printf("  %-36s %10.3f GB\n", "all on the device", plan->total / 1e9);
-        tell_whether(plan->device.name, (double)plan->device.free_memory, plan->total);
+        printf("  %-36s %10.3f GB\n", "all on the device", total / 1e9);
+        tell_whether(plan->device.name, (double)plan->device.free_memory, total);
     }
-    printf("  %-36s %10.3f GB\n", plan->device.own_memory ? "all of the host" : "all",
-           plan->host_total / 1e9);
-    if (!plan->elsewhere) tell_whether("this machine", available_memory(), plan->host_total);
+    printf("  %-36s %10.3f GB\n", plan->device.own_memory ? "all of the host" : "all", host / 1e9);
+    if (!plan->elsewhere) tell_whether("this machine", available_memory(), host);
 }
 
 /* ---- What to lower ----------------------------------------------------------------------------------- */
 
 double run_plan_missing(const struct run_plan *plan) {
     double available = plan->device.own_memory ? (double)plan->device.free_memory : available_memory();
-    double total = plan->device.own_memory ? plan->total : plan->host_total;
+    double total = plan->device.own_memory ? most(plan->printed) : host_bytes(plan);
     return available > 0 && total > available ? total - available : 0;
 }
 
-void run_plan_lower(const struct run_plan *plan, const char *key, const char *value, double saved) {
-    double missing = run_plan_missing(plan);
+static struct phase_bytes difference(struct phase_bytes from, struct phase_bytes what) {
+    for (int i = 0; i < RUN_PHASES; i++) from.bytes[i] -= what.bytes[i];
+    return from;
+}
+
+/* What of it the sum is smaller by. */
+static double saved_bytes(const struct run_plan *plan, struct phase_bytes less) {
+    return most(plan->printed) - most(difference(plan->printed, less));
+}
+
+void run_plan_lower(const struct run_plan *plan, const char *key, const char *value,
+                    struct phase_bytes less) {
+    double missing = run_plan_missing(plan), saved = saved_bytes(plan, less);
     if (missing > 0 && saved > 0)
         printf("  %s=%s saves %.3f GB: %s\n", key, value, saved / 1e9,
                saved >= missing ? "then it fits" : "not enough alone");
@@ -197,19 +227,20 @@ void run_plan_lower(const struct run_plan *plan, const char *key, const char *va
 
 void run_plan_lower_number(const struct run_plan *plan, const char *key, int64_t least, int64_t now,
                            run_plan_growth *bytes, const void *context) {
-    double missing = run_plan_missing(plan), all = missing > 0 ? bytes(context, now) : 0;
+    double missing = run_plan_missing(plan);
     int64_t low = least, high = now; /* the answer is in [low, high) */
     char value[32];
     if (missing <= 0 || least >= now) return;
+    const struct phase_bytes all = bytes(context, now);
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
-        if (all - bytes(context, middle) >= missing)
+        if (saved_bytes(plan, difference(all, bytes(context, middle))) >= missing)
             low = middle;
         else
             high = middle;
     }
     snprintf(value, sizeof value, "%" PRId64, low);
-    run_plan_lower(plan, key, value, all - bytes(context, low));
+    run_plan_lower(plan, key, value, difference(all, bytes(context, low)));
 }
 
 void run_plan_lower_state(const struct run_plan *plan, int64_t tokens, int64_t wanted) {
@@ -218,13 +249,14 @@ void run_plan_lower_state(const struct run_plan *plan, int64_t tokens, int64_t w
     double least = (double)language_tape_bytes(&plan->run->model, tokens, wanted, none);
     run_plan_lower(plan, config->gradient_checkpointing ? "activation_memory" : "gradient_checkpointing",
                    config->gradient_checkpointing ? "0" : "true",
-                   run_plan_activations(plan, tokens, wanted) - least);
+                   (struct phase_bytes){{[RUN_LEARNS] = run_plan_activations(plan, tokens, wanted) - least}});
     if (plan->device.own_memory && !config->offload_optimizer)
-        run_plan_lower(plan, "offload_optimizer", "true", plan->trained_bytes - plan->other_bytes);
+        run_plan_lower(plan, "offload_optimizer", "true",
+                       (struct phase_bytes){{[RUN_ALWAYS] = plan->trained_bytes - plan->other_bytes}});
     const int stage = run_sharing(plan->run).stage;
     for (int s = stage + 1; communicator_size(config->processes) > 1 && s < ZERO_STAGES; s++) {
         const char value[] = {(char)('0' + s), 0};
-        run_plan_lower(plan, "zero_stage", value, plan->stage_bytes[stage] - plan->stage_bytes[s]);
+        run_plan_lower(plan, "zero_stage", value, difference(plan->stages[stage], plan->stages[s]));
     }
     if (communicator_size(config->processes) == 1 && run_plan_missing(plan) > 0)
         printf("  zero_stage=2 or 3 shares the rest among processes (mpirun -n N tells how much)\n");

@@ -7,19 +7,29 @@
 
 enum { ZERO_STAGES = 4 };
 
+/* Bytes where it is computed. Rollouts and passes work in the same memory, by turns: of `generates` and
+ * `learns` the larger counts. */
+enum run_phase { RUN_ALWAYS, RUN_GENERATES, RUN_LEARNS, RUN_PHASES };
+struct phase_bytes {
+    double bytes[RUN_PHASES];
+};
+
 struct run_plan {
     struct train_run *run;
-    int64_t trained, frozen;         /* parameters */
-    double stored_bytes;             /* that stay of the checkpoint where it is computed */
-    double trained_bytes;            /* of weights, moments and gradients (optimizer_shared_bytes) */
-    double kept_bytes;               /* that offload_optimizer takes of the host (optimizer_host_bytes) */
-    double other_bytes;              /* trained_bytes with offload_optimizer set otherwise */
-    struct device_info device;       /* where the run would be; the plan itself is made on the host */
-    bool elsewhere;                  /* on another machine than this one */
-    double total, host_total;        /* bytes printed so far, on the device and in host memory */
-    double gathered_bytes;           /* of whole weights while it generates (optimizer_gathered_bytes) */
-    double stage_bytes[ZERO_STAGES]; /* trained_bytes and gathered_bytes, were that the stage of ZeRO */
-    double whole_bytes; /* of weights, moments and gradients, were they not shared (optimizer_bytes) */
+    int64_t trained, frozen;    /* parameters */
+    double stored_bytes;        /* that stay of the checkpoint where it is computed */
+    double trained_bytes;       /* of weights, moments and gradients (optimizer_shared_bytes) */
+    double kept_bytes;          /* that offload_optimizer takes of the host (optimizer_host_bytes) */
+    double other_bytes;         /* trained_bytes with offload_optimizer set otherwise */
+    struct device_info device;  /* where the run would be; the plan itself is made on the host */
+    bool elsewhere;             /* on another machine than this one */
+    struct phase_bytes printed; /* so far */
+    enum run_phase phase;       /* of what is printed next */
+    double host_total;          /* what the host takes beside it */
+    double gathered_bytes;      /* of whole weights while it generates (optimizer_gathered_bytes) */
+    struct phase_bytes
+        stages[ZERO_STAGES]; /* trained_bytes and gathered_bytes, were that the stage of ZeRO */
+    double whole_bytes;      /* of weights, moments and gradients, were they not shared (optimizer_bytes) */
 };
 
 /* Looks at the device, or takes that GPU for it (NULL: none), opens the model on the host, without the
@@ -36,6 +46,7 @@ void run_plan_steps(const struct train_run *run, const char *name);
  * takes apart from what is in host memory, if it has memory of its own; then the sums, and whether device and
  * machine have them. */
 void run_plan_memory(struct run_plan *plan);
+void run_plan_phase(struct run_plan *plan, enum run_phase phase); /* that the next parts belong to */
 void run_plan_bytes(struct run_plan *plan, const char *what, double bytes);
 void run_plan_host_bytes(struct run_plan *plan, const char *what, double bytes);
 void run_plan_end(struct run_plan *plan);
@@ -43,12 +54,13 @@ void run_plan_end(struct run_plan *plan);
 /* Bytes that are missing of the memory where it is computed; 0: it fits, or nobody knows. */
 double run_plan_missing(const struct run_plan *plan);
 
-/* After run_plan_end, where bytes are missing: prints how much `key` saves with another value. */
-void run_plan_lower(const struct run_plan *plan, const char *key, const char *value, double saved);
+/* After run_plan_end, where bytes are missing: prints how much `key` saves with another value, which takes
+ * so much less in each phase. */
+void run_plan_lower(const struct run_plan *plan, const char *key, const char *value, struct phase_bytes less);
 
 /* The same for a whole number, the largest below `now` with which it fits, or else `least`; bytes(context, v)
  * is what grows with it. Nothing is printed where there is nothing to lower. */
-typedef double run_plan_growth(const void *context, int64_t value);
+typedef struct phase_bytes run_plan_growth(const void *context, int64_t value);
 void run_plan_lower_number(const struct run_plan *plan, const char *key, int64_t least, int64_t now,
                            run_plan_growth *bytes, const void *context);
 

@@ -35,17 +35,17 @@ struct growth {
 };
 
 /* Of a pass of `count` sequences as long as the longest. */
-static double bytes_of_batch(const void *context, int64_t count) {
+static struct phase_bytes bytes_of_batch(const void *context, int64_t count) {
     const struct growth *growth = context;
     int64_t tokens = growth->sft->data.train.longest * count;
-    return run_plan_pass(growth->plan, tokens, tokens);
+    return (struct phase_bytes){{[RUN_LEARNS] = run_plan_pass(growth->plan, tokens, tokens)}};
 }
 
 /* Of a pass of sequences of so many tokens. */
-static double bytes_of_length(const void *context, int64_t length) {
+static struct phase_bytes bytes_of_length(const void *context, int64_t length) {
     const struct growth *growth = context;
     int64_t tokens = growth->sft->run.config->per_device_train_batch_size * length;
-    return run_plan_pass(growth->plan, tokens, tokens);
+    return (struct phase_bytes){{[RUN_LEARNS] = run_plan_pass(growth->plan, tokens, tokens)}};
 }
 
 /* Where the memory is too small: what would do. */
@@ -66,8 +66,11 @@ static void print_memory(const struct sft *sft, struct run_plan *plan) {
     printf("work\n  %.4g FLOPs a step in the language model, vision tower aside\n",
            flops_a_token(sft) * step_tokens);
     run_plan_memory(plan);
+    if (plan->gathered_bytes > 0) run_plan_phase(plan, RUN_GENERATES); /* answers to a benchmark */
+    run_plan_phase(plan, RUN_LEARNS);
     run_plan_bytes(plan, "activations of the longest sequence", run_plan_activations(plan, longest, longest));
     run_plan_bytes(plan, "logits", (double)language_loss_bytes(&sft->run.model, longest));
+    run_plan_phase(plan, RUN_ALWAYS);
     run_plan_host_bytes(plan, "samples ahead, at most", run_plan_ahead);
     if (freeze.vision_tower && freeze.projector)
         run_plan_host_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);

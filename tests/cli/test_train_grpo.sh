@@ -63,6 +63,15 @@ done
 run plan --dry-run --gpu a100 >out || fail "--dry-run --gpu"
 grep -q "A100 SXM 80 GB has 79.000 GB free: it fits" out || fail "the plan of another GPU"
 grep -q "reference model" out || fail "the plan of another GPU has no reference model"
+grep -q '^  the sums have the larger of both: it learns$' out || fail "the plan does not say what counts"
+# Rollouts and passes have the same memory: the larger counts.
+run plan --dry-run --gpu a100 rollout_cache_memory=64MiB max_completion_length=2000 per_device_train_batch_size=2 >larger
+grep -q "have the larger of both: it generates" larger || fail "a long completion has few keys"
+for plan in out larger; do
+  awk '/^memory/ { on = 1 } /while it/ { phase = $3 } / of the host$/ { next } !on { next }
+    /^  all on the device/ { exit !($5 > 0 && ($5 - sum - (more["generates"] > more["learns"] ? more["generates"] : more["learns"])) ^ 2 < 1e-5) }
+    /^    / { more[phase] += $(NF - 1) } /^  [^ ].* GB$/ { sum += $(NF - 1) }' "$plan" || { cat "$plan"; fail "the sum of $plan"; }
+done
 ! grep -q "this machine" out || fail "the plan of another machine speaks of this one"
 [ ! -e plan ] || fail "--dry-run writes"
 
