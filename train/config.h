@@ -13,6 +13,7 @@
 #ifndef VS2_TRAIN_CONFIG_H
 #define VS2_TRAIN_CONFIG_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -192,6 +193,10 @@ struct train_config {
 enum status train_config_read(const char *path, const char *const *words, size_t count,
                               struct train_config *config, struct error *err);
 void train_config_free(struct train_config *config);
+
+/* The resolved values of all keys that several processes must agree on (struct config_key: not those that
+ * each may have its own of), by the name of the key: a new object, or NULL when memory ran out. */
+json_t *train_config_json(const struct train_config *config);
 
 /* Whether a key of that name means something to train_config_read, be it that it is ignored or refused. */
 bool train_config_knows(const char *name);

@@ -35,6 +35,7 @@ struct config_key {
     const char *standard; /* the default as it would be written; NULL: null, the member keeps what it has */
     const char *grpo;     /* the default in stage grpo where it is another one; NULL: it is the same */
     double low, high;     /* range, both included; both 0: any */
+    bool own; /* each of several processes may have its own: places on its machine, what it shows */
     const char *const *choices;
     const char *help; /* what it means, or why only the default can be had; no full stop */
 };

@@ -126,13 +126,11 @@ static enum status compare_models(const struct train_run *run, struct error *err
     return status;
 }
 
-/* The processes must agree on what a step computes, and on how they share the state. */
+/* The processes must agree on what a step computes, when they save and evaluate, and how they share the
+ * state. */
 static enum status compare_settings(const struct train_run *run, struct error *err) {
-    json_t *settings = run->fingerprint ? json_copy(run->fingerprint) : NULL;
-    bool made =
-        settings &&
-        json_object_set_new(settings, "zero_stage", json_integer((json_int_t)run->config->zero_stage)) == 0 &&
-        json_object_set_new(settings, "overlap_comm", json_boolean(run->config->overlap_exchanges)) == 0;
+    json_t *settings = run->fingerprint ? train_config_json(run->config) : NULL;
+    bool made = settings && json_object_update_missing(settings, run->fingerprint) == 0;
     enum status status =
         run_agree(run, made ? STATUS_OK : error_set(err, "out of memory for the settings"), err);
     if (status == STATUS_OK)
