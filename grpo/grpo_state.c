@@ -29,15 +29,16 @@ static json_t *prompt_settings(const struct grpo *grpo) {
     const struct visual_options *visual = &grpo->prompts.visual;
     return json_pack(
         "{s:o, s:I, s:s?, s:s?, s:I, s:s, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i}", "dataset",
-        run_names_json(&config->datasets), "prompts of the data set", (json_int_t)grpo->problems.train.count,
-        "rollouts", own->rollouts, "question_template", own->question_template, "max_prompt_length",
-        (json_int_t)own->max_prompt_length, "frame_policy", own->frame_policy, "video_fps", visual->fps,
-        "video_maxlen", (json_int_t)visual->max_frames, "video_min_frames", (json_int_t)visual->min_frames,
-        "video_max_pixels", visual->budget_pixels > 0 ? visual->budget_pixels : visual->max_pixels,
-        "video_min_pixels", visual->min_pixels, "video_total_pixels", visual->total_pixels,
-        "image_max_pixels", visual->image_max_pixels, "image_min_pixels", visual->image_min_pixels,
-        "max_pixels", visual->processor.max_pixels, "min_pixels", visual->processor.min_pixels,
-        "second_per_grid", own->second_per_grid);
+        train_names_json(&config->datasets), "prompts of the data set",
+        (json_int_t)grpo->problems.train.count, "rollouts", own->rollouts, "question_template",
+        own->question_template, "max_prompt_length", (json_int_t)own->max_prompt_length, "frame_policy",
+        own->frame_policy, "video_fps", visual->fps, "video_maxlen", (json_int_t)visual->max_frames,
+        "video_min_frames", (json_int_t)visual->min_frames, "video_max_pixels",
+        visual->budget_pixels > 0 ? visual->budget_pixels : visual->max_pixels, "video_min_pixels",
+        visual->min_pixels, "video_total_pixels", visual->total_pixels, "image_max_pixels",
+        visual->image_max_pixels, "image_min_pixels", visual->image_min_pixels, "max_pixels",
+        visual->processor.max_pixels, "min_pixels", visual->processor.min_pixels, "second_per_grid",
+        own->second_per_grid);
 }
 
 static json_t *rollout_settings(const struct grpo *grpo) {
@@ -50,7 +51,7 @@ static json_t *rollout_settings(const struct grpo *grpo) {
                      (json_int_t)own->num_iterations, "steps of a generation",
                      (json_int_t)grpo->generation_steps, "dynamic_sampling", own->dynamic_sampling,
                      "dynamic_sampling_rounds", (json_int_t)own->dynamic_sampling_rounds, "reward_funcs",
-                     run_names_json(&own->reward_funcs), "reward_weights", weights_json(own));
+                     train_names_json(&own->reward_funcs), "reward_weights", weights_json(own));
 }
 
 static json_t *loss_settings(const struct grpo *grpo) {

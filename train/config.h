@@ -198,6 +198,9 @@ void train_config_free(struct train_config *config);
  * each may have its own of), by the name of the key: a new object, or NULL when memory ran out. */
 json_t *train_config_json(const struct train_config *config);
 
+/* A new array of them, or NULL when memory ran out. */
+json_t *train_names_json(const struct train_names *names);
+
 /* Whether a key of that name means something to train_config_read, be it that it is ignored or refused. */
 bool train_config_knows(const char *name);
 

@@ -227,7 +227,6 @@ static const struct config_key rollout_keys[] = {
     {.name = "rollouts",
      .kind = CONFIG_STRING,
      .offset = GRPO(rollouts),
-     .own = true,
      .help = "train from the completions and rewards of this JSON-lines file instead of sampling (ours)"},
     {.name = "log_completions",
      .kind = CONFIG_BOOL,

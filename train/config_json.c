@@ -1,9 +1,8 @@
-#include <string.h>
-
+/* What processes of a run must have alike of the configuration. */
 #include "base/json.h"
 #include "train/config_keys.h"
 
-static json_t *names_json(const struct train_names *names) {
+json_t *train_names_json(const struct train_names *names) {
     json_t *list = json_array();
     for (int64_t i = 0; list && i < names->count; i++)
         if (json_array_append_new(list, json_string(names->names[i])) != 0) {
@@ -23,7 +22,7 @@ static json_t *value_json(const struct config_key *key, const void *member) {
     case CONFIG_NUMBER:
     case CONFIG_INTERVAL: return json_from_double(*(const double *)member);
     case CONFIG_STRING: return *string ? json_string(*string) : json_null();
-    case CONFIG_NAMES: return names_json(member);
+    case CONFIG_NAMES: return train_names_json(member);
     case CONFIG_CHOICE: return json_string(key->choices[*(const int *)member]);
     default: return json_null();
     }
@@ -42,23 +41,45 @@ static bool add_group(json_t *object, const struct config_group *group, const st
     return true;
 }
 
-/* What several keys say together, or what a word stands for. */
+static bool add_words(json_t *object, const struct train_config *config) {
+    const struct {
+        const char *name, *word; /* NULL: the stage has none */
+    } words[] = {
+        {"lr_scheduler_type", config->lr_scheduler_type},
+        {"save_dtype", dtype_name(config->save_dtype)},
+        {"frame_policy", config->grpo.frame_policy},
+        {"loss_type", config->grpo.loss_type},
+        {"scale_rewards", config->grpo.scale_rewards},
+        {"importance_sampling_level", config->grpo.importance_sampling_level},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (words[i].word && json_object_set_new(object, words[i].name, json_string(words[i].word)) != 0)
+            return false;
+    return true;
+}
+
+/* What several keys say together, or what a word stands for; the weights are those of reward_funcs. */
 static bool add_resolved(json_t *object, const struct train_config *config) {
-    const char *folder = config->resume == TRAIN_RESUME_FOLDER ? config->resume_folder : NULL;
-    return json_object_set_new(object, "lr_scheduler_type", json_string(config->lr_scheduler_type)) == 0 &&
-           json_object_set_new(object, "save_dtype", json_string(dtype_name(config->save_dtype))) == 0 &&
-           json_object_set_new(object, "resume_from_checkpoint",
-                               folder ? json_string(folder) : json_integer(config->resume)) == 0;
+    static const char *const ways[] = {"false", "null", "true"}; /* of enum train_resume */
+    const struct train_grpo *grpo = &config->grpo;
+    const char *resume = config->resume == TRAIN_RESUME_FOLDER ? config->resume_folder : ways[config->resume];
+    bool made = add_words(object, config) &&
+                json_object_set_new(object, "resume_from_checkpoint", json_string(resume)) == 0;
+    if (!made || !grpo->reward_weights) return made;
+    json_t *weights = json_array();
+    for (int64_t i = 0; made && i < grpo->reward_funcs.count; i++)
+        made = json_array_append_new(weights, json_from_double(grpo->reward_weights[i])) == 0;
+    return json_object_set_new(object, "reward_weights", weights) == 0 && made;
 }
 
 json_t *train_config_json(const struct train_config *config) {
     json_t *object = json_object();
     const struct config_group *group;
-    bool made = object && add_resolved(object, config);
+    bool made = object != NULL;
     for (size_t g = 0; made && (group = config_group_at(g)); g++)
         if (group->role == CONFIG_USED && group->stages & 1u << config->stage)
             made = add_group(object, group, config);
-    if (made) return object;
+    if (made && add_resolved(object, config)) return object;
     json_decref(object);
     return NULL;
 }

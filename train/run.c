@@ -225,8 +225,10 @@ enum status train_run(struct train_run *run, const struct train_config *config, 
                       struct error *err) {
     sigset_t before;
     bool stopped = false;
+    enum status status = run_compare_settings(config, err);
+    if (status != STATUS_OK) return status;
     hold_signals(&before); /* before any thread starts: they all inherit it */
-    enum status status = open_run(run, config, stage, err);
+    status = open_run(run, config, stage, err);
     if (status == STATUS_OK) status = take_steps(run, &before, &stopped, err);
     if (status == STATUS_OK) status = stopped ? stop(run, err) : finish(run, err);
     if (status != STATUS_OK && run->device.full && device_describe(&run->device).own_memory)

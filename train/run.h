@@ -163,8 +163,9 @@ void run_show_reading(void *progress, int64_t done, int64_t total);
 /* run_model.c: device, model, optimizer, and the cache of features. */
 enum status run_open_model(struct train_run *run, struct error *err);
 
-/* run_open.c: whether the processes have the same settings and model, once the data is there; the checkpoint
- * to go on from, the log, and the writer of checkpoints. */
+/* run_open.c: whether the processes have the same settings, before anything else; the same data and model,
+ * once the data is there; the checkpoint to go on from, the log, and the writer of checkpoints. */
+enum status run_compare_settings(const struct train_config *config, struct error *err);
 enum status run_compare(struct train_run *run, struct error *err);
 enum status run_open_outputs(struct train_run *run, struct error *err);
 

@@ -126,22 +126,24 @@ static enum status compare_models(const struct train_run *run, struct error *err
     return status;
 }
 
-/* The processes must agree on what a step computes, when they save and evaluate, and how they share the
- * state. */
-static enum status compare_settings(const struct train_run *run, struct error *err) {
-    json_t *settings = run->fingerprint ? train_config_json(run->config) : NULL;
-    bool made = settings && json_object_update_missing(settings, run->fingerprint) == 0;
-    enum status status =
-        run_agree(run, made ? STATUS_OK : error_set(err, "out of memory for the settings"), err);
+enum status run_compare_settings(const struct train_config *config, struct error *err) {
+    if (communicator_size(config->processes) == 1) return STATUS_OK;
+    json_t *settings = train_config_json(config);
+    enum status status = settings ? STATUS_OK : error_set(err, "out of memory for the settings");
+    status = communicator_agree(config->processes, status, err);
     if (status == STATUS_OK)
-        status = communicator_compare(run->config->processes, "the settings of the processes", settings, err);
+        status = communicator_compare(config->processes, "the settings of the processes", settings, err);
     json_decref(settings);
     return status;
 }
 
 enum status run_compare(struct train_run *run, struct error *err) {
     run->fingerprint = fingerprint(run);
-    enum status status = compare_settings(run, err);
+    enum status status = run->fingerprint ? STATUS_OK : error_set(err, "out of memory for the settings");
+    status = run_agree(run, status, err);
+    if (status == STATUS_OK)
+        status =
+            communicator_compare(run->config->processes, "the data of the processes", run->fingerprint, err);
     return status == STATUS_OK ? compare_models(run, err) : status;
 }
 

@@ -65,13 +65,6 @@ enum status run_position_load(struct run_position *position, struct skipped *ski
     return skipped_load(skipped, json_object_get(state, "skipped"), err);
 }
 
-json_t *run_names_json(const struct train_names *names) {
-    json_t *list = json_array();
-    for (int64_t i = 0; list && i < names->count; i++)
-        json_array_append_new(list, json_string(names->names[i]));
-    return list;
-}
-
 json_t *run_fingerprint(const struct train_config *config) {
     return json_pack(
         "{s:I, s:I, s:f, s:f, s:s, s:f, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:b, s:f, s:b, s:I}",

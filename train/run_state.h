@@ -30,7 +30,6 @@ enum status run_position_load(struct run_position *position, struct skipped *ski
 /* The settings of every stage that decide what the steps compute, under their keys: a run resumed with others
  * would not be the same run. NULL when out of memory. */
 json_t *run_fingerprint(const struct train_config *config);
-json_t *run_names_json(const struct train_names *names);
 
 /* Where a checkpoint's tensors lie. */
 struct run_tensors {

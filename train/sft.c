@@ -72,7 +72,7 @@ static json_t *fingerprint(const void *context) {
     const struct train_config *config = sft->run.config;
     const struct sft_set *set = &sft->data.train;
     return json_pack("{s:o, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:f}", "dataset",
-                     run_names_json(&config->datasets), "rows of the data set", (json_int_t)set->row_count,
+                     train_names_json(&config->datasets), "rows of the data set", (json_int_t)set->row_count,
                      "sequences of the data set", (json_int_t)set->group_count, "tokens of the data set",
                      (json_int_t)set->tokens, "cutoff_len", (json_int_t)config->cutoff_len, "mask_history",
                      config->mask_history, "train_on_prompt", config->train_on_prompt, "packing",

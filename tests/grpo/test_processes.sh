@@ -69,4 +69,9 @@ cmp bf16-2/model.safetensors bf16-3/model.safetensors || fail "stages 2 and 3 di
 diff <(drawn bf16-2) <(drawn bf16-3) || fail "stages 2 and 3 draw differently in bf16"
 diff <(grep -oE '"eval_(reward|accuracy|completion_length)": [0-9.e-]+' bf16-2/trainer_log.jsonl) \
   <(grep -oE '"eval_(reward|accuracy|completion_length)": [0-9.e-]+' bf16-3/trainer_log.jsonl) || fail "stages evaluate differently"
+
+# A setting of the stage that differs is refused at the start.
+if mpirun -n 1 "$build/vs2-train" "${settings[@]}" output_dir=x : \
+  -n 1 "$build/vs2-train" "${settings[@]}" output_dir=x log_completions=false >out 2>&1; then fail "other settings"; fi
+grep -q "settings of the processes differ: 'log_completions' is" out || { cat out; fail "the error of log_completions"; }
 echo "all well"

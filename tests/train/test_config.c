@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "support_outputs.h"
+#include "train/config_keys.h"
 
 static struct error err;
 static char *folder;
@@ -385,6 +386,89 @@ static void test_deepspeed_file(void **state) {
     }
 }
 
+/* ---- What processes must have alike ------------------------------------------------------------------- */
+
+/* What a key has to have beside it; of a stage, or of both. */
+static const struct {
+    const char *key, *with;
+} companions[] = {
+    {"freeze_language_model", "freeze_vision_tower=false"},
+    {"lr_scheduler_kwargs.min_lr", "lr_scheduler_type=cosine_with_min_lr learning_rate=3"},
+    {"lr_scheduler_kwargs.min_lr_rate", "lr_scheduler_type=cosine_with_min_lr"},
+    {"eval_strategy", "val_size=2"},
+    {"eval_steps", "val_size=2"},
+    {"eval_on_start", "val_size=2"},
+    {"do_eval", "val_size=2"},
+    {"eval_benchmark", "eval_data=a eval_videos=b"},
+    {"eval_data", "eval_benchmark=videophy2 eval_videos=b"},
+    {"eval_videos", "eval_benchmark=videophy2 eval_data=a"},
+    {"vision_cache_memory", "freeze_vision_tower=true"},
+    {"vision_cache_dir", "freeze_vision_tower=true"},
+    {"dynamic_sampling_rounds", "dynamic_sampling=true"},
+    {"ref_model_mixup_alpha", "sync_ref_model=true"},
+    {"ref_model_sync_steps", "sync_ref_model=true"},
+};
+
+static const char *companion_of(const char *key) {
+    for (size_t i = 0; i < sizeof companions / sizeof *companions; i++)
+        if (strcmp(companions[i].key, key) == 0) return companions[i].with;
+    return "";
+}
+
+/* What the processes compare when the key has the value; NULL: it cannot have it. */
+static json_t *compared_with(enum train_stage stage, const char *key, const char *value) {
+    struct train_config config;
+    char words[256];
+    snprintf(words, sizeof words, "stage=%s %s %s=%s", config_stage_names[stage], companion_of(key), key,
+             value);
+    if (read_words(words, &config) != STATUS_OK) return NULL;
+    json_t *json = train_config_json(&config);
+    assert_non_null(json);
+    train_config_free(&config);
+    return json;
+}
+
+/* Counts the values that can be had, and those among them that are not compared as equal to the first. */
+static void try_value(enum train_stage stage, const char *key, const char *value, json_t **first,
+                      int *others) {
+    json_t *json = compared_with(stage, key, value);
+    if (!json) return;
+    if (!*first) *first = json_incref(json);
+    *others += !json_equal(*first, json);
+    json_decref(json);
+}
+
+static void check_compared(enum train_stage stage, const struct config_key *key) {
+    static const char *const values[] = {
+        "true", "false", "0",    "0.25",       "0.5",        "1",           "2",
+        "3",    "2000",  "3000", "1MiB",       "2MiB",       "x",           "y",
+        "1,2",  "2,1",   "cpu",  "none",       ".",          "x_{problem}", "y_{problem}",
+        "/",    "all",   "..",   "ds_z2.json", "ds_z3.json", "videophy2",   "videoscore-bench-v2",
+    };
+    json_t *first = NULL;
+    int others = 0;
+    for (size_t v = 0; v < sizeof values / sizeof *values; v++)
+        try_value(stage, key->name, values[v], &first, &others);
+    for (size_t c = 0; key->choices && key->choices[c]; c++)
+        try_value(stage, key->name, key->choices[c], &first, &others);
+    if (!first) fail_msg("%s: no value was accepted", key->name);
+    if (key->own ? others > 0 : others == 0)
+        fail_msg("%s of stage %s is %scompared", key->name, config_stage_names[stage],
+                 key->own ? "" : "not ");
+    json_decref(first);
+}
+
+/* Every key of the table, but those that each process may have its own of, decides what they compare. */
+static void test_compared(void **state) {
+    (void)state;
+    const struct config_group *group;
+    for (int stage = TRAIN_STAGE_SFT; stage <= TRAIN_STAGE_GRPO; stage++)
+        for (size_t g = 0; (group = config_group_at(g)); g++)
+            for (size_t k = 0; group->role == CONFIG_USED && k < group->count; k++)
+                if (group->stages & 1u << stage && group->keys[k].kind != CONFIG_MAP)
+                    check_compared((enum train_stage)stage, &group->keys[k]);
+}
+
 /* ---- Stage grpo -------------------------------------------------------------------------------------- */
 
 /* A file of configs/, as it is. */
@@ -552,6 +636,7 @@ int main(void) {
         cmocka_unit_test(test_grpo_without_sft),
         cmocka_unit_test(test_grpo_trl),
         cmocka_unit_test(test_grpo_contradictions),
+        cmocka_unit_test(test_compared),
         cmocka_unit_test(test_steps),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -114,10 +114,12 @@ refused() { # KEY=VALUE [WHAT]: in the second process only; the error names KEY,
 refused learning_rate=2e-3
 refused zero_stage=1
 refused overlap_comm=true
+# tests/train/test_config.c checks that every key is compared; these ended in hangs or worse.
 refused freeze_vision_tower=true
 refused save_steps=7
 refused eval_strategy=no
 refused output_dir="$scratch/y"
+[ ! -e "$scratch/x" ] || fail "a run that was refused made its folder"
 refused model_name_or_path=tests/golden/model/untied hidden_act
 # A process whose numbers are none: all leave the steps out, and give up with the same words, which name it. Its model
 # has a NaN in the first layer's first norm.
