@@ -1,6 +1,9 @@
 /* Everything up to the first step of a run, and the end of it. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/folder.h"
@@ -95,6 +98,55 @@ static enum status prepare_folder(struct train_run *run, struct error *err) {
     return status;
 }
 
+/* A name that no process of this run has asked for yet, of a file that checkpoint_clean removes. */
+static enum status name_mark(const struct train_run *run, char mark[64], struct error *err) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(mark, 64, "shared-%lld-%ld.tmp-%ld", (long long)now.tv_sec, now.tv_nsec, (long)getpid());
+    char **marks = communicator_share(run->config->processes, mark, err);
+    if (!marks) return STATUS_FAILED;
+    snprintf(mark, 64, "%s", marks[0]);
+    for (int r = 0; r < communicator_size(run->config->processes); r++) free(marks[r]);
+    free(marks);
+    return STATUS_OK;
+}
+
+/* Whether all processes see what process 0 writes in the output folder: before a step is computed, not when
+ * the first checkpoint misses shards. */
+static enum status check_shared(const struct train_run *run, struct error *err) {
+    if (communicator_size(run->config->processes) == 1) return STATUS_OK;
+    char name[64];
+    enum status status = name_mark(run, name, err);
+    if (status != STATUS_OK) return status;
+    char *path = file_join(run->config->output_dir, name, err);
+    status = path ? STATUS_OK : STATUS_FAILED;
+    if (path && run_leads(run)) status = file_write(path, name, strlen(name), err);
+    status = run_agree(run, status, err);
+    if (status == STATUS_OK && path && access(path, F_OK) != 0)
+        status = error_usage(err,
+                             "output_dir must be the same folder for all processes: what process 0 writes in "
+                             "%s is not there",
+                             run->config->output_dir);
+    status = run_agree(run, status, err);
+    if (path && run_leads(run)) unlink(path);
+    free(path);
+    return status;
+}
+
+/* All must go on from the same checkpoint, or begin afresh. */
+static enum status compare_resumed(const struct train_run *run, const char *folder, struct error *err) {
+    const struct train_config *config = run->config;
+    if (communicator_size(config->processes) == 1) return STATUS_OK;
+    json_t *found = json_pack("{s:s?}", "checkpoint to go on from", folder);
+    enum status status =
+        run_agree(run, found ? STATUS_OK : error_set(err, "out of memory for a folder's name"), err);
+    if (status == STATUS_OK)
+        status = communicator_compare(config->processes, "the output folders of the processes", found, err);
+    json_decref(found);
+    const bool looked = folder && config->resume != TRAIN_RESUME_FOLDER;
+    return status == STATUS_OK && looked ? check_shared(run, err) : status;
+}
+
 /* What the leading process writes beside checkpoints; `resumed` is the checkpoint to go on from, or NULL. */
 static enum status open_log(struct train_run *run, const char *resumed, struct error *err) {
     const struct train_config *config = run->config;
@@ -151,7 +203,9 @@ enum status run_open_outputs(struct train_run *run, struct error *err) {
     char *folder = NULL;
     enum status status = run_agree(run, run_leads(run) ? prepare_folder(run, err) : STATUS_OK, err);
     if (status == STATUS_OK) status = run_agree(run, describe_checkpoints(run, err), err);
+    if (status == STATUS_OK && run->checkpoints.processes) status = check_shared(run, err);
     if (status == STATUS_OK) status = run_agree(run, choose_resume(run, &folder, err), err);
+    if (status == STATUS_OK) status = compare_resumed(run, folder, err);
     if (status == STATUS_OK && folder) status = load_checkpoint(run, folder, err);
     if (status == STATUS_OK && run_leads(run)) status = open_log(run, folder, err);
     if (status == STATUS_OK && (run_leads(run) || run->checkpoints.processes)) {

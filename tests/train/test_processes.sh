@@ -121,6 +121,24 @@ refused eval_strategy=no
 refused output_dir="$scratch/y"
 [ ! -e "$scratch/x" ] || fail "a run that was refused made its folder"
 refused model_name_or_path=tests/golden/model/untied hidden_act
+
+# Folders of that name which are not the same one: told before there is a step.
+mkdir -p "$scratch/apart/0" "$scratch/apart/1"
+apart() { # WORDS [key=value ...]: each process in a folder of its own
+  local words=$1 command
+  shift
+  command=("$(realpath "$build")/vs2-train" "${settings[@]}" model_name_or_path="$PWD/tests/golden/model/tied"
+    dataset_dir="$PWD/tests/golden/trainer" media_dir="$PWD/tests/golden/video" output_dir=out "$@")
+  if mpirun -n 1 -wdir "$scratch/apart/0" "${command[@]}" : -n 1 -wdir "$scratch/apart/1" "${command[@]}" \
+    >"$scratch/out" 2>&1; then fail "folders apart were not noticed: $*"; fi
+  grep -q "$words" "$scratch/out" || { cat "$scratch/out"; fail "the error of folders apart: $*"; }
+  [ -z "$(find "$scratch/apart" -maxdepth 3 -name 'shared-*' -o -name trainer_log.jsonl)" ] || fail "folders apart: what is left"
+}
+apart "output_dir must be the same folder for all processes" zero_stage=1
+mkdir -p "$scratch/apart/0/out"
+cp -r "$scratch/one/checkpoint-10" "$scratch/apart/0/out"
+apart "output folders of the processes differ: 'checkpoint to go on from' is null here" zero_stage=0
+
 # A process whose numbers are none: all leave the steps out, and give up with the same words, which name it. Its model
 # has a NaN in the first layer's first norm.
 cp -r tests/golden/model/tied "$scratch/bad"
