@@ -121,6 +121,7 @@ static enum status after_step(struct train_run *run, const struct run_step *step
         status = run_agree(run, run_evaluate(run, err), err);
     if (status == STATUS_OK && run->writer) status = checkpoint_poll(run->writer, err);
     bool saves = falls_on(run->save_steps, number) || (last && run->save_steps > 0) || stopping;
+    if (saves) status = run_agree(run, status, err); /* the writer may be process 0's alone */
     if (status == STATUS_OK && saves) status = run_save(run, err);
     return run_agree(run, status, err);
 }

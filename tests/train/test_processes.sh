@@ -157,6 +157,13 @@ for stage in 0 2; do
     { cat "$scratch/out"; fail "the end without numbers"; }
 done
 
+# The disk of process 0, which alone writes, is full when a step is to be saved that ends the writing of the one before.
+full=("$build/vs2-train" "${settings[@]}" output_dir="$scratch/full" gradient_accumulation_steps=12 save_steps=1 eval_strategy=no)
+if OMPI_MCA_btl=self,tcp VS2_SILENCE_LIMIT=4 mpirun -n 1 bash -c 'trap "" XFSZ; ulimit -f 40; exec "$@"' limited "${full[@]}" : \
+  -n 1 "${full[@]}" >"$scratch/out" 2>&1; then fail "a full disk was not noticed"; fi
+[ "$(grep -c 'vs2-train: error' "$scratch/out")" = 1 ] && grep -q 'error: process 0 on .*File too large' "$scratch/out" ||
+  { cat "$scratch/out"; fail "the full disk of process 0"; }
+
 mpirun -n 2 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/dying" max_steps=100000 zero_stage=3 >"$scratch/out" 2>&1 &
 while [ ! -s "$scratch/dying/trainer_log.jsonl" ]; do sleep 0.05; done
 kill -9 "$(pgrep -n -f "output_dir=$scratch/dying")"
