@@ -51,7 +51,7 @@ int communicator_size(const struct communicator *communicator) {
 
 void communicator_close(struct communicator *communicator, enum status status) {
     if (!communicator) return;
-    if (communicator->size > 1 && status != STATUS_OK && !communicator->agreed)
+    if (status != STATUS_OK && !communicator_agreed(communicator))
         transport_abort(&communicator->transport, status);
     /* Nobody falls silent before all are here. */
     struct error ignored;
@@ -133,6 +133,10 @@ enum status communicator_agree(struct communicator *communicator, enum status st
         memcpy(communicator->verdict, all[r].message, sizeof communicator->verdict);
     }
     return result;
+}
+
+bool communicator_agreed(const struct communicator *communicator) {
+    return communicator_size(communicator) == 1 || communicator->agreed;
 }
 
 bool communicator_tells(const struct communicator *communicator) {

@@ -47,6 +47,9 @@ void communicator_say(struct communicator *communicator, const char *words);
  * "process 2 on HOST: ...", or STATUS_OK. */
 enum status communicator_agree(struct communicator *communicator, enum status status, struct error *err);
 
+/* Whether all know of the failure that this process ended with; it may be alone. Not collective. */
+bool communicator_agreed(const struct communicator *communicator);
+
 /* Whether it is for this process to tell the user of the failure it ended with: of one that all agreed on
  * process 0 tells. Not collective. */
 bool communicator_tells(const struct communicator *communicator);

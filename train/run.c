@@ -1,5 +1,6 @@
 #include "train/run.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "train/communicator.h"
 
 /* ---- Signals ----------------------------------------------------------------------------------------- */
 
@@ -222,6 +224,21 @@ static void explain_full(const struct train_run *run, struct error *err) {
         grpo && config->grpo.beta > 0 ? ", beta=0 (no reference model)" : "");
 }
 
+/* A failure that all agreed on leaves the last checkpoint, which all have written, its name. Of another one
+ * the others know nothing, and may wait for this process: it tells of it and ends them all, before anything
+ * is closed that would wait for them. */
+static void end_failed(struct train_run *run, enum status status, const struct error *err) {
+    struct communicator *processes = run->config->processes;
+    struct error ignored; /* the other failure is the one to tell */
+    const bool agreed = communicator_agreed(processes);
+    (void)fflush(stdout);
+    if (!agreed) fprintf(stderr, "%s: error: %s\n", program_invocation_short_name, err->message);
+    if (run->writer && (agreed || !run->checkpoints.processes)) (void)checkpoint_wait(run->writer, &ignored);
+    if (!agreed) communicator_close(processes, status);
+    /* What is queued for the others' GPUs will not be done. */
+    if (run->device.collective) device_fail(&run->device, "%s", err->message);
+}
+
 enum status train_run(struct train_run *run, const struct train_config *config, const struct run_stage *stage,
                       struct error *err) {
     sigset_t before;
@@ -234,6 +251,7 @@ enum status train_run(struct train_run *run, const struct train_config *config, 
     if (status == STATUS_OK) status = stopped ? stop(run, err) : finish(run, err);
     if (status != STATUS_OK && run->device.full && device_describe(&run->device).own_memory)
         explain_full(run, err);
+    if (status != STATUS_OK) end_failed(run, status, err);
     run_close(run);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;

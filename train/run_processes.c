@@ -93,5 +93,5 @@ enum status run_join_skips(struct train_run *run, struct error *err) {
     if (status == STATUS_OK && run_leads(run))
         status = skipped_write(&run->skipped, run->config->output_dir, err);
     if (status == STATUS_OK) status = skipped_check(&run->skipped, run->config->max_skipped_ratio, err);
-    return status;
+    return run_agree(run, status, err);
 }

@@ -15,6 +15,7 @@ start() {
   local processes=$1 pids=() rank one
   shift
   next_port=$((next_port + 1))
+  rm -f "$scratch"/out.*
   for ((rank = 0; rank < processes; rank++)); do
     RANK=$rank WORLD_SIZE=$processes LOCAL_RANK=$rank MASTER_PORT=$next_port "$@" >"$scratch/out.$rank" 2>&1 &
     pids+=($!)
@@ -90,6 +91,39 @@ expect 1 "process 1 of 3 did not come to 127.0.0.1, port $next_port, within 1 se
 start 1 env RANK=0 WORLD_SIZE=2 MASTER_PORT= $(train refused)
 expect 2 "MASTER_PORT= leaves no port to meet at" out.0
 [ ! -e "$scratch/refused" ] || fail "a run that was refused trained"
+
+# Failures that all agree on: process 0 tells of them, once, and the others end with it.
+agreed() { # MESSAGE
+  expect 1 "error: process 0 on .*$1" out.0
+  [ "$(cat "$scratch"/out.* | grep -c 'vs2-train: error')" = 1 ] || { cat "$scratch"/out.*; fail "told more than once: $1"; }
+}
+full() { # COMMAND...: process 0's disk takes no files of more than a kibibyte
+  if [ "$RANK" = 0 ]; then (trap '' XFSZ; ulimit -f 1; exec "$@" 2>&1) | cat; else "$@"; fi
+}
+# rows NAME: a data set of that name whose last row, in the third step, has a video late.mp4 whose frames are none.
+rows() {
+  mkdir -p "$scratch/rows" "$scratch/videos"
+  cp tests/golden/video/{bframes,uneven,odd444}.mp4 "$scratch/videos"
+  cp tests/golden/video/uneven.mp4 "$scratch/videos/late.mp4"
+  head -c 3000 /dev/zero | dd of="$scratch/videos/late.mp4" bs=1 seek=100 conv=notrunc status=none
+  sed "$(grep -n uneven.mp4 tests/golden/trainer/rows.json | tail -1 | cut -d: -f1)s/uneven/late/" tests/golden/trainer/rows.json >"$scratch/rows/rows.json"
+  sed "s/\"golden\"/\"$1\"/" tests/golden/trainer/dataset_info.json >"$scratch/rows/dataset_info.json"
+}
+late=(dataset_dir="$scratch/rows" media_dir="$scratch/videos" disable_shuffling=true gradient_accumulation_steps=1 save_steps=1)
+# The list of what was skipped does not fit the disk: the data set's name alone is as long.
+name=$(printf 'n%.0s' {1..1200})
+rows "$name"
+start 2 full $(train full "${late[@]}" dataset="$name" max_skipped_ratio=1 save_strategy=no logging_steps=100)
+agreed "skipped.jsonl.*File too large"
+
+# A checkpoint that is written when the next step fails gets its name, and can be gone on from.
+rows golden
+start 2 $(train late "${late[@]}" zero_stage=2 max_skipped_ratio=0)
+expect 1 "error: process 0 on .*rows cannot be used" out.0
+[ -e "$scratch/late/checkpoint-2" ] || { ls "$scratch/late"; fail "the checkpoint before a failure is lost"; }
+cp tests/golden/video/uneven.mp4 "$scratch/videos/late.mp4"
+start_well 2 $(train late "${late[@]}" zero_stage=2 max_skipped_ratio=0 resume_from_checkpoint=true)
+grep -q "resuming from $scratch/late/checkpoint-2, step 2" "$scratch/out.0" || { cat "$scratch/out.0"; fail "the checkpoint before a failure"; }
 
 # One that is killed ends all, with its name.
 killed() {
