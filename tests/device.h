@@ -33,4 +33,11 @@ static inline int on_own_device(void) {
     return getenv("VS2_TEST_DEVICE") == NULL;
 }
 
+/* Whether it runs on the emulated device, which takes its time: then not all cases of a test that has many.
+ */
+static inline int on_emulated_device(void) {
+    const char *wanted = getenv("VS2_TEST_DEVICE");
+    return wanted != NULL && strcmp(wanted, "emulated") == 0;
+}
+
 #endif

@@ -236,8 +236,8 @@ static void test_offloaded_optimizer(void **state) {
     json_decref(plain);
 }
 
-/* On another device than the CPU whole runs are shown by those of each precision, with all parts trained. */
-static int run_on_device(void) {
+/* On the emulated device whole runs are shown by those of each precision, with all parts trained. */
+static int run_on_emulated_device(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published),
         cmocka_unit_test(test_tied_published_bf16),
@@ -248,7 +248,7 @@ static int run_on_device(void) {
 }
 
 int main(void) {
-    if (!on_own_device()) return run_on_device();
+    if (on_emulated_device()) return run_on_emulated_device();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published),
         cmocka_unit_test(test_published_bf16),
