@@ -11,7 +11,7 @@ step "packages"
 bash $here/setup.sh
 
 step "format"
-git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+git ls-files '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format --dry-run -Werror
 
 step "build (gcc)"
 bash $here/build.sh gcc
