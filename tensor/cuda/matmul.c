@@ -2,8 +2,8 @@
  * - Few rows times transposed weights (decoding): an own kernel, exact by row (product.cu).
  * - The rest: cuBLASLt, on bf16 factors when both are, else on f32. What it does not take is made so first: a
  *   factor of the other type, or one whose rows are not aligned to 4 bytes, is copied; a result whose bias is
- *   of another type, and a bf16 one of f32 factors or not aligned, is computed in f32 and rounded at the end,
- *   once. Copies are bounded by going over the columns in panels.
+ *   of another type or not aligned to 16 bytes, and a bf16 one of f32 factors or not aligned, is computed in
+ *   f32 and rounded at the end, once. Copies are bounded by going over the columns in panels.
  *
  * Row-major out = a b is column-major out^T = b^T a^T: cuBLASLt's A is b and its B is a, and a bias goes
  * along its rows. Plans (descriptions and the algorithm that its heuristics choose) are kept by shape. The
@@ -27,7 +27,8 @@ enum {
     PANEL_MULTIPLE = 64, /* columns */
     ALIGNMENT_MOST = 16, /* beyond it nothing is gained; but of a bias the library looks at all of it */
     BIAS_ALIGNMENT_MOST = 256,
-    PITCH_MULTIPLE = 8, /* elements, of copies */
+    BIAS_ALIGNMENT_LEAST = 16, /* algorithms may take it for granted, whatever else was promised */
+    PITCH_MULTIPLE = 8,        /* elements, of copies */
 };
 
 /* What an algorithm depends on. Compared as bytes: no padding. */
@@ -264,7 +265,9 @@ static struct form form_of(struct tensor out, struct tensor a, struct tensor b,
     struct form f = {.dtype = bf16 ? DTYPE_BF16 : DTYPE_F32};
     f.copy_a = a.dtype != f.dtype || !is_aligned(a);
     f.copy_b = b.dtype != f.dtype || !is_aligned(b);
-    bool foreign_bias = options.bias.data && options.bias.dtype != out.dtype;
+    bool foreign_bias =
+        options.bias.data && (options.bias.dtype != out.dtype ||
+                              alignment_of(options.bias.data, BIAS_ALIGNMENT_LEAST) < BIAS_ALIGNMENT_LEAST);
     f.copy_out = foreign_bias || (out.dtype == DTYPE_BF16 && (!bf16 || !is_aligned(out)));
     int64_t depth = options.transpose_a ? a.rows : a.cols;
     int64_t column = (f.copy_b ? depth : 0) + (f.copy_out ? out.rows : 0); /* elements that a column takes */

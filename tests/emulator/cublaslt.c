@@ -1,9 +1,10 @@
 /* Matrix products as cuBLASLt's documentation has them, for column-major layouts: D = alpha op(A) op(B) +
  * beta C
  * (+ bias, one a row of D). Taken are bf16 factors with a bf16 or f32 result, and f32 alone; C has D's type,
- * and so has the bias. An algorithm is for the alignments that were promised when it was asked for, and
- * writes into its workspace. For 16-bit factors that are not aligned to 4 bytes there is none: cuBLASLt may
- * have one, but a program must not count on it. */
+ * and so has the bias. An algorithm is for the alignments that were promised when it was asked for, takes it
+ * for granted that workspace and bias are aligned to 16 bytes, and writes into its workspace. For 16-bit
+ * factors that are not aligned to 4 bytes there is none: cuBLASLt may have one, but a program must not count
+ * on it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #include "tensor/float16.h"
 #include "tests/emulator/machine.h"
 
-enum { WORKSPACE_BYTES = 1024 };
+enum { WORKSPACE_BYTES = 1024, ALIGNMENT = 16 /* of workspace and bias */ };
 
 struct emulator_cublaslt {
     int unused;
@@ -169,6 +170,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     (void)handle;
     const struct emulator_layout *const layouts[4] = {a, b, c, d};
     *count = 0;
+    machine_count(EMULATOR_HEURISTICS);
     if (!shapes_fit(desc, layouts) || wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
     if (!types_taken(layouts) || preference->workspace < WORKSPACE_BYTES || machine_call_fails())
         return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -246,6 +248,10 @@ static void matmul_run(void *argument) {
     free(b);
 }
 
+static bool is_aligned_device(const void *data, size_t bytes) {
+    return (uintptr_t)data % ALIGNMENT == 0 && machine_is_device(data, bytes);
+}
+
 static bool operand_valid(const void *data, const struct emulator_layout *x, uint64_t alignment) {
     size_t bytes = (size_t)((x->cols - 1) * x->ld + x->rows) * element_size(x->type);
     return (uintptr_t)data % alignment == 0 && machine_is_device(data, bytes);
@@ -263,10 +269,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     if (!algo || !shapes_fit(desc, layouts) || !types_taken(layouts)) return CUBLAS_STATUS_INVALID_VALUE;
     for (int i = 0; i < 4; i++)
         if (!operand_valid(data[i], layouts[i], algo->data[i])) return CUBLAS_STATUS_INVALID_VALUE;
-    if (workspace_bytes < WORKSPACE_BYTES || !machine_is_device(workspace, WORKSPACE_BYTES))
+    if (workspace_bytes < WORKSPACE_BYTES || !is_aligned_device(workspace, WORKSPACE_BYTES))
         return CUBLAS_STATUS_INVALID_VALUE;
     bool biased = desc->epilogue == CUBLASLT_EPILOGUE_BIAS;
-    if (biased && !machine_is_device(desc->bias, (size_t)d->rows * element_size(d->type)))
+    if (biased && !is_aligned_device(desc->bias, (size_t)d->rows * element_size(d->type)))
         return CUBLAS_STATUS_INVALID_VALUE;
     if (machine_call_fails()) return CUBLAS_STATUS_EXECUTION_FAILED;
     struct matmul_work work = {.desc = *desc,

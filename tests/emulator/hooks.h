@@ -28,6 +28,7 @@ enum emulator_count {
     EMULATOR_KERNELS,        /* launched by themselves, not those of graphs */
     EMULATOR_GRAPHS,         /* made executable */
     EMULATOR_GRAPH_LAUNCHES, /* of whole graphs */
+    EMULATOR_HEURISTICS,     /* of cuBLASLt, asked for an algorithm */
     EMULATOR_COUNTS,
 };
 

@@ -527,8 +527,9 @@ struct product {
     cudaDataType_t type;
     cublasOperation_t a, b;
     cublasLtEpilogue_t epilogue;
-    unsigned alignment; /* promised, of everything */
-    int offset;         /* of A from its beginning, in elements */
+    unsigned alignment;              /* promised, of everything */
+    int offset;                      /* of A from its beginning, in elements */
+    int bias_offset, scratch_offset; /* of the bias and the workspace, in f32 elements */
 };
 
 enum { M = 6, N = 5, K = 4, LD = 8 };
@@ -546,7 +547,7 @@ static cublasStatus_t multiply(const struct product *p, float *d) {
     for (int i = 0; i < 4 * 64; i++) values[i] = static_cast<float>(i % 19 - 9);
     float *data = device_array<float>(4 * 64), *scratch = device_array<float>(1024);
     upload(data, values, 4 * 64);
-    const float *bias = data + 192;
+    const float *bias = data + 192 + p->bias_offset;
     cublasLtCreate(&handle);
     cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &p->a, sizeof p->a);
@@ -570,8 +571,8 @@ static cublasStatus_t multiply(const struct product *p, float *d) {
     size_t size = p->type == CUDA_R_32F ? 4 : 2;
     if (status == CUBLAS_STATUS_SUCCESS)
         status = cublasLtMatmul(handle, desc, &alpha, reinterpret_cast<char *>(data) + p->offset * size, a,
-                                data + 64, b, &beta, data + 128, c, data + 128, c, &best.algo, scratch, 4096,
-                                stream);
+                                data + 64, b, &beta, data + 128, c, data + 128, c, &best.algo,
+                                scratch + p->scratch_offset, 2048, stream);
     download(d, data + 128, 64);
     cublasLtMatmulPreferenceDestroy(preference), cublasLtMatrixLayoutDestroy(a),
         cublasLtMatrixLayoutDestroy(b);
@@ -591,6 +592,8 @@ static void products(void **) {
                             choice & 2 ? CUBLAS_OP_T : CUBLAS_OP_N,
                             choice & 4 ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT,
                             16,
+                            0,
+                            0,
                             0};
         float d[64];
         assert_int_equal(multiply(&p, d), CUBLAS_STATUS_SUCCESS);
@@ -609,7 +612,15 @@ static void products(void **) {
 
 static void products_that_are_refused(void **) {
     float d[64];
-    struct product p = {CUDA_R_32F, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, 16, 0};
+    struct product p = {CUDA_R_32F, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, 16, 0, 0, 0};
+    assert_int_equal(multiply(&p, d), CUBLAS_STATUS_SUCCESS);
+    p.scratch_offset = 4, p.bias_offset = 2; /* which is not used */
+    assert_int_equal(multiply(&p, d), CUBLAS_STATUS_SUCCESS);
+    p.scratch_offset = 2;
+    assert_int_equal(multiply(&p, d), CUBLAS_STATUS_INVALID_VALUE);
+    p.scratch_offset = 0, p.epilogue = CUBLASLT_EPILOGUE_BIAS;
+    assert_int_equal(multiply(&p, d), CUBLAS_STATUS_INVALID_VALUE);
+    p.bias_offset = 4;
     assert_int_equal(multiply(&p, d), CUBLAS_STATUS_SUCCESS);
     p.offset = 1; /* less aligned than promised */
     assert_int_equal(multiply(&p, d), CUBLAS_STATUS_INVALID_VALUE);

@@ -17,6 +17,7 @@ struct product {
     bool bias;
     enum dtype bias_type;
     int64_t pad;
+    int64_t bias_offset; /* columns that the bias begins after */
 };
 
 static double at(const double *values, int64_t rows, int64_t cols, bool transposed, int64_t i, int64_t j) {
@@ -56,7 +57,8 @@ static void check_product(struct bench *bench, const struct product *p) {
     struct tensor b = random_tensor(bench, p->b, tb ? n : k, tb ? k : n, p->pad, 1, 2);
     struct tensor out = random_tensor(bench, p->out, m, n, p->pad, 1, 3);
     struct tensor whole = tensor_at(out.data, p->out, m, n + p->pad); /* with what lies between the rows */
-    struct tensor bias = random_tensor(bench, p->bias_type, 1, n, 0, 1, 4);
+    struct tensor bias =
+        tensor_cols(random_tensor(bench, p->bias_type, 1, n + p->bias_offset, 0, 1, 4), p->bias_offset, n);
     double *old = values_read(bench, out), *before = values_read(bench, whole);
     double *x = values_read(bench, a), *y = values_read(bench, b), *z = values_read(bench, bias);
 
@@ -152,6 +154,25 @@ static void panels_on(struct bench *bench) {
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) check_product(bench, &products[i]);
 }
 
+/* Biases that begin anywhere in memory. */
+static void bias_views_on(struct bench *bench) {
+    for (int choice = 0; choice < 4; choice++)
+        for (int64_t offset = 1; offset <= 8; offset++)
+            check_product(bench, &(struct product){.shape = {33, 24, 16},
+                                                   .out = choice & 1 ? DTYPE_BF16 : DTYPE_F32,
+                                                   .a = DTYPE_BF16,
+                                                   .b = DTYPE_BF16,
+                                                   .options = {.transpose_b = true},
+                                                   .bias = true,
+                                                   .bias_type = choice & 2 ? DTYPE_BF16 : DTYPE_F32,
+                                                   .bias_offset = offset});
+}
+
+static void bias_views(void **state) {
+    (void)state;
+    on_every_device(bias_views_on);
+}
+
 static void panels(void **state) {
     (void)state;
     struct bench bench;
@@ -222,13 +243,10 @@ static void many_shapes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_choice),
-        cmocka_unit_test(linear_layers),
-        cmocka_unit_test(odd_sizes),
-        cmocka_unit_test(panels),
-        cmocka_unit_test(rows_do_not_depend_on_others),
-        cmocka_unit_test(runs_repeat),
-        cmocka_unit_test(many_shapes),
+        cmocka_unit_test(every_choice), cmocka_unit_test(linear_layers),
+        cmocka_unit_test(odd_sizes),    cmocka_unit_test(bias_views),
+        cmocka_unit_test(panels),       cmocka_unit_test(rows_do_not_depend_on_others),
+        cmocka_unit_test(runs_repeat),  cmocka_unit_test(many_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
