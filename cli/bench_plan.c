@@ -62,7 +62,7 @@ static const struct option_spec option_table[] = {
      .argument = "HOW",
      .help =
          "off or on: whether exchanges go on beside the passes, as key overlap_comm of vs2-train has them",
-     .standard = "off",
+     .standard = "on",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct settings, overlap),
      .choices = overlap_names},
@@ -268,6 +268,7 @@ int bench_plan(int argc, char **argv) {
     struct settings settings = {.gpu = "h100",
                                 .gpus = 8,
                                 .zero = 3,
+                                .overlap = 1,
                                 .rows = 1,
                                 .accumulation = 8,
                                 .text_tokens = 400,

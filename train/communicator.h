@@ -69,6 +69,13 @@ char **communicator_share(struct communicator *communicator, const char *text, s
 enum status communicator_sum_values(struct communicator *communicator, double *values, int count,
                                     struct error *err);
 
+/* ---- Devices ----------------------------------------------------------------------------------------- */
+
+/* Whether the processes' devices exchange by themselves (tensor/collective.h): all or none; none where there
+ * is one process. `device` is this process's. */
+enum status communicator_can_join(struct communicator *communicator, const struct device *device, bool *can,
+                                  struct error *err);
+
 /* ---- Shards ------------------------------------------------------------------------------------------ */
 
 /* A run of a tensor's elements. */

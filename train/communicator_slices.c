@@ -206,12 +206,22 @@ static enum status ask_all(struct communicator *c, const struct device *device, 
     return status;
 }
 
-/* Whether the devices exchange by themselves: all or none. They join when they first do. */
+enum status communicator_can_join(struct communicator *communicator, const struct device *device, bool *can,
+                                  struct error *err) {
+    struct communicator *c = communicator;
+    *can = false;
+    if (communicator_size(c) == 1) return STATUS_OK;
+    enum status status = c->asked == device->backend ? STATUS_OK : ask_all(c, device, err);
+    if (status == STATUS_OK) *can = c->joins;
+    return status;
+}
+
+/* They join when they first exchange. */
 enum status communicator_join_devices(struct communicator *c, struct device *device, struct error *err) {
-    enum status status = STATUS_OK;
+    bool can;
     if (device->collective) return STATUS_OK;
-    if (c->asked != device->backend) status = ask_all(c, device, err);
-    if (status != STATUS_OK || !c->joins) return status == STATUS_OK ? make_room(c, err) : status;
+    enum status status = communicator_can_join(c, device, &can, err);
+    if (status != STATUS_OK || !can) return status == STATUS_OK ? make_room(c, err) : status;
     struct collective_id own = {0}, *ids = memory_new((size_t)c->size, sizeof *ids, "names for devices", err);
     status = ids ? collective_make_rooms(device, c->rank, c->size, BUCKET_BYTES, err) : STATUS_FAILED;
     if (status == STATUS_OK && c->rank == 0) status = collective_name(device, &own, err);

@@ -118,9 +118,10 @@ struct train_config {
     bool freeze_multi_modal_projector; /* visual.merger */
     bool freeze_language_model;        /* all the rest; checks see to it that something is left to train */
     int64_t zero_stage;                /* 0 to 3 (train/optimizer.h); has no effect in one process */
-    bool overlap_exchanges;            /* exchanges go on beside the passes (train/exchange.h) */
-    double process_patience;           /* seconds that processes wait for one that is busy */
-    bool offload_optimizer; /* master weights and moments are in the host's memory (train/offload.h) */
+    bool overlap_exchanges;            /* exchanges go on beside the passes (train/exchange.h) ... */
+    bool overlap_unsaid;     /* ... or, when nothing says so, where devices exchange by themselves */
+    double process_patience; /* seconds that processes wait for one that is busy */
+    bool offload_optimizer;  /* master weights and moments are in the host's memory (train/offload.h) */
 
     /* Data. */
     struct train_names datasets;      /* dataset, dataset_name: at least one */

@@ -69,7 +69,9 @@ static const struct config_key model_keys[] = {
     {.name = "deepspeed",
      .kind = CONFIG_STRING,
      .offset = VALUE(deepspeed),
-     .help = "DeepSpeed's JSON file, of which the ZeRO stage is read; from its name when it is not there"},
+     .help =
+         "DeepSpeed's JSON file, of which the ZeRO stage, overlap_comm and offload_optimizer are read; the "
+         "stage from its name when it is not there"},
     {.name = "zero_stage",
      .kind = CONFIG_INTEGER,
      .offset = CONFIG(zero_stage),
@@ -81,10 +83,10 @@ static const struct config_key model_keys[] = {
     {.name = "overlap_comm",
      .kind = CONFIG_BOOL,
      .offset = CONFIG(overlap_exchanges),
-     .standard = "false",
      .help =
          "exchange a layer's gradients while others are computed, in stages 0 and 1 in the last pass of a "
-         "step, and in stage 3 the next one's weights (ours; of DeepSpeed's file it is not read)"},
+         "step, and in stage 3 the next one's weights (ours); that of deepspeed when null, and without one "
+         "true where GPUs exchange by themselves (NCCL)"},
     {.name = "ddp_timeout",
      .kind = CONFIG_NUMBER,
      .offset = CONFIG(process_patience),

@@ -64,8 +64,22 @@ static int64_t stage_of_name(const char *path) {
 /* What a DeepSpeed configuration says that means something here. */
 struct deepspeed {
     int64_t stage;
-    bool offloads; /* the optimizer's state to the host's memory */
+    bool offloads;      /* the optimizer's state to the host's memory */
+    bool tells_overlap; /* overlap_comm is true or false, not "auto" ... */
+    bool overlaps;      /* ... and which of them */
 };
+
+static enum status read_overlap(const json_t *zero, struct deepspeed *deepspeed, const char *path,
+                                struct error *err) {
+    const json_t *value = json_object_get(zero, "overlap_comm");
+    const char *word = json_string_value(value);
+    if (!value || (word && strcmp(word, "auto") == 0)) return STATUS_OK;
+    if (!json_is_boolean(value))
+        return error_usage(err, "%s: overlap_comm is neither true nor false nor \"auto\"", path);
+    deepspeed->tells_overlap = true;
+    deepspeed->overlaps = json_is_true(value);
+    return STATUS_OK;
+}
 
 static enum status read_deepspeed(const char *path, struct deepspeed *deepspeed, struct error *err) {
     enum { LARGEST_FILE = 1 << 20 };
@@ -79,12 +93,13 @@ static enum status read_deepspeed(const char *path, struct deepspeed *deepspeed,
     else if (zero)
         status = json_get_integer(zero, "stage", 0, 3, 0, &value, path, err);
     const char *to = json_string_value(json_object_get(json_object_get(zero, "offload_optimizer"), "device"));
-    *deepspeed = (struct deepspeed){value, to && strcmp(to, "none") != 0};
+    *deepspeed = (struct deepspeed){.stage = value, .offloads = to && strcmp(to, "none") != 0};
+    if (status == STATUS_OK) status = read_overlap(zero, deepspeed, path, err);
     json_decref(json);
     return status == STATUS_OK ? STATUS_OK : STATUS_USAGE;
 }
 
-/* Stage and offload_optimizer are those of `deepspeed`, unless keys of their own give them. */
+/* Stage, overlap_comm and offload_optimizer are those of `deepspeed`, unless keys of their own give them. */
 static enum status resolve_deepspeed(struct config_reader *reader, struct config_values *values,
                                      struct error *err) {
     const char *path = values->deepspeed;
@@ -98,6 +113,10 @@ static enum status resolve_deepspeed(struct config_reader *reader, struct config
     if (missing && found.stage >= 0)
         text_format(&reader->notes, "by its name it is ZeRO stage %lld\n", (long long)found.stage);
     if (!config_is_given(reader, "offload_optimizer")) values->config.offload_optimizer = found.offloads;
+    if (!config_is_given(reader, "overlap_comm")) {
+        values->config.overlap_exchanges = found.overlaps;
+        values->config.overlap_unsaid = !found.tells_overlap;
+    }
     int64_t *stage = &values->config.zero_stage;
     if (*stage < 0) *stage = found.stage < 0 ? 0 : found.stage;
     bool generates = values->config.stage == TRAIN_STAGE_GRPO || values->config.eval_benchmark;

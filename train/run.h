@@ -86,6 +86,7 @@ struct train_run {
     char *folder; /* of the model trained from */
     struct device device;
     struct device host; /* keeps the optimizer's state where offload_optimizer says so; else not open */
+    bool overlaps;      /* exchanges go on beside the passes: what overlap_comm comes to on the device */
     struct model model;
     struct tokenizer *tokenizer;
     struct vision_cache *cache; /* NULL: the tower is trained, or nothing is to be kept */

@@ -74,8 +74,23 @@ struct optimizer_sharing run_sharing(struct train_run *run) {
     const struct train_config *config = run->config;
     return (struct optimizer_sharing){.processes = config->processes,
                                       .stage = (int)config->zero_stage,
-                                      .overlaps = config->overlap_exchanges,
+                                      .overlaps = run->overlaps,
                                       .host = run->host.backend ? &run->host : NULL};
+}
+
+/* Whether exchanges go on beside the passes, once all have their devices: in all processes, or in none. */
+static enum status choose_overlap(struct train_run *run, struct error *err) {
+    const struct train_config *config = run->config;
+    bool can;
+    enum status status = communicator_can_join(config->processes, &run->device, &can, err);
+    if (status != STATUS_OK) return status;
+    run->overlaps = config->overlap_unsaid ? can : config->overlap_exchanges;
+    double count = run->overlaps;
+    status = communicator_sum_values(config->processes, &count, 1, err);
+    if (status == STATUS_OK && count != run->overlaps * (double)communicator_size(config->processes))
+        status = error_usage(err, "overlap_comm is on in %.0f of %d processes", count,
+                             communicator_size(config->processes));
+    return run_agree(run, status, err);
 }
 
 size_t run_ahead_bytes(const struct device_info *device) {
@@ -98,10 +113,11 @@ enum status run_open_model(struct train_run *run, struct error *err) {
     enum status status = run_open_device(run, err);
     if (status != STATUS_OK) return status;
     run->visual->frames = device_describe(&run->device).own_memory;
-    const struct optimizer_sharing sharing = run_sharing(run);
     status = optimizer_open_model(run->folder, &run->device, run_dtype(config), &freeze, &run->model, err);
     status = run_agree(run, status, err); /* what follows they do together */
-    if (status == STATUS_OK) status = optimizer_open(&run->optimizer, &run->model, &freeze, sharing, err);
+    if (status == STATUS_OK) status = choose_overlap(run, err);
+    if (status == STATUS_OK)
+        status = optimizer_open(&run->optimizer, &run->model, &freeze, run_sharing(run), err);
     if (status == STATUS_OK) status = make_cache(run, err);
     if (status != STATUS_OK) return status;
     run->ahead = make_ahead(&run->device);

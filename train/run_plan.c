@@ -53,6 +53,7 @@ static void count_bytes(struct run_plan *plan, const struct parameter *parameter
                         const struct freeze *freeze) {
     struct train_run *run = plan->run;
     const struct model *model = &run->model;
+    run->overlaps = run->config->overlap_unsaid ? plan->device.own_memory : run->config->overlap_exchanges;
     struct optimizer_sharing sharing = run_sharing(run);
     sharing.plans_gpus = plan->device.own_memory;
     const bool gathers = run->config->stage == TRAIN_STAGE_GRPO || run->benchmark;

@@ -9,24 +9,24 @@ plan=("$build/vs2-bench" plan --model configs/qwen2.5-vl-7b)
 # The language model has 7,615,616,512 parameters: 12 bytes each of master weights and moments, which ZeRO 1 shares.
 "${plan[@]}" --gpus 8 --format json >"$folder/json"
 for words in '"computed": true' '"measured": false' '"master weights and moments": 91387398144' '"master weights and moments": 11423424768' \
-  '"video_tokens": 4420' '"gpus": 1024' '"flops": 0.75' '"overlap": false' '"message_seconds"' '"drawn_per_second"'; do
+  '"video_tokens": 4420' '"gpus": 1024' '"flops": 0.75' '"overlap": true' '"message_seconds"' '"drawn_per_second"'; do
   grep -qF "$words" "$folder/json" || fail "no $words in $(cat "$folder/json")"
 done
 [ "$(grep -c '"step_seconds"' "$folder/json")" -eq 16 ] || fail "not the step, 4 stages of ZeRO and 11 numbers of GPUs"
 
 "${plan[@]}" --gpus 4 --gpu a100 --stage grpo --zero 2 >"$folder/out"
 for words in 'grpo on 4 x A100 SXM 80 GB, ZeRO 2' 'all figures are computed' 'decoding ' 'reference model ' \
-  'exchanges waited for' 'of 1 prompt of' '8 completions of 400 tokens each' 'generates: keys and values' 'all, with the larger of both' \
+  'exchanges beside the passes' 'of 1 prompt of' '8 completions of 400 tokens each' 'generates: keys and values' 'all, with the larger of both' \
   ' tokens/s drawn' 'GPUs    prompts '; do
   grep -qF "$words" "$folder/out" || fail "no $words in $(cat "$folder/out")"
 done
 grep -qE '^ +1024 ' "$folder/out" || fail "no line of 1,024 GPUs"
-# The file itself, names in capital letters, and messages that hide.
+# The file itself, names in capital letters, and messages that are waited for.
 "${plan[@]}" --gpu a100 --gpus 4 >"$folder/out"
 "$build/vs2-bench" plan --model configs/qwen2.5-vl-7b/config.json --gpu A100 --gpus 4 >"$folder/same"
 cmp "$folder/out" "$folder/same" || fail "the file is not its folder's"
-"${plan[@]}" --gpu a100 --gpus 4 --overlap on >"$folder/out"
-grep -q 'exchanges beside the passes' "$folder/out" || fail "--overlap on"
+"${plan[@]}" --gpu a100 --gpus 4 --overlap off >"$folder/out"
+grep -q 'exchanges waited for' "$folder/out" || fail "--overlap off"
 cmp -s "$folder/out" "$folder/same" && fail "nothing overlaps"
 refuses 1 "$folder/none/" "$build/vs2-bench" plan --model "$folder/none/config.json"
 

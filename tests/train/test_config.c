@@ -386,6 +386,79 @@ static void test_deepspeed_file(void **state) {
     }
 }
 
+/* A file in the form of LLaMA-Factory's ds_z3_config.json. */
+static void write_ds_z3(const char *overlap) {
+    char text[2048];
+    snprintf(text, sizeof text,
+             "{\n"
+             "  \"train_batch_size\": \"auto\",\n"
+             "  \"train_micro_batch_size_per_gpu\": \"auto\",\n"
+             "  \"gradient_accumulation_steps\": \"auto\",\n"
+             "  \"gradient_clipping\": \"auto\",\n"
+             "  \"zero_allow_untested_optimizer\": true,\n"
+             "  \"fp16\": {\n"
+             "    \"enabled\": \"auto\",\n"
+             "    \"loss_scale\": 0,\n"
+             "    \"initial_scale_power\": 16\n"
+             "  },\n"
+             "  \"bf16\": {\n"
+             "    \"enabled\": \"auto\"\n"
+             "  },\n"
+             "  \"zero_optimization\": {\n"
+             "    \"stage\": 3,\n"
+             "    %s\n"
+             "    \"contiguous_gradients\": true,\n"
+             "    \"sub_group_size\": 1e9,\n"
+             "    \"reduce_bucket_size\": \"auto\",\n"
+             "    \"stage3_prefetch_bucket_size\": \"auto\",\n"
+             "    \"stage3_param_persistence_threshold\": \"auto\",\n"
+             "    \"stage3_gather_16bit_weights_on_model_save\": true\n"
+             "  }\n"
+             "}\n",
+             overlap);
+    outputs_write(folder, "ds_z3_config.json", text);
+}
+
+/* overlap_comm: the key's, else the file's, else for the devices to say. */
+static void test_overlap(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *words; /* NULL: no file */
+        bool overlaps, unsaid;
+    } cases[] = {
+        {NULL, "", false, true},
+        {NULL, " overlap_comm=null", false, true},
+        {NULL, " overlap_comm=true", true, false},
+        {NULL, " overlap_comm=false", false, false},
+        {"", "", false, true},
+        {"\"overlap_comm\": \"auto\",", "", false, true},
+        {"\"overlap_comm\": true,", "", true, false},
+        {"\"overlap_comm\": false,", "", false, false},
+        {"\"overlap_comm\":\n      true,", " overlap_comm=null", true, false},
+        {"\"overlap_comm\": true,", " overlap_comm=false", false, false},
+        {"\"overlap_comm\": false,", " overlap_comm=true", true, false},
+        {"\"overlap_comm\": \"auto\",", " overlap_comm=true", true, false},
+    };
+    char words[256];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].file) write_ds_z3(cases[i].file);
+        if (cases[i].file)
+            snprintf(words, sizeof words, "deepspeed=%s/ds_z3_config.json%s", folder, cases[i].words);
+        else
+            snprintf(words, sizeof words, "seed=1%s", cases[i].words);
+        struct train_config config = config_of(words);
+        assert_int_equal(config.zero_stage, cases[i].file ? 3 : 0);
+        if (config.overlap_exchanges != cases[i].overlaps || config.overlap_unsaid != cases[i].unsaid)
+            fail_msg("%s with %s", words, cases[i].file ? cases[i].file : "no file");
+        train_config_free(&config);
+    }
+    struct train_config config;
+    write_ds_z3("\"overlap_comm\": 1,");
+    snprintf(words, sizeof words, "deepspeed=%s/ds_z3_config.json", folder);
+    assert_int_equal(read_words(words, &config), STATUS_USAGE);
+    assert_non_null(strstr(err.message, "overlap_comm"));
+}
+
 /* ---- What processes must have alike ------------------------------------------------------------------- */
 
 /* What a key has to have beside it; of a stage, or of both. */
@@ -619,25 +692,16 @@ static void test_steps(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_yaml),
-        cmocka_unit_test(test_yaml_errors),
-        cmocka_unit_test(test_missing_file),
-        cmocka_unit_test(test_ignored),
-        cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_required),
-        cmocka_unit_test(test_together),
-        cmocka_unit_test(test_words_win),
-        cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_zero_stage),
-        cmocka_unit_test(test_deepspeed),
-        cmocka_unit_test(test_deepspeed_file),
-        cmocka_unit_test(test_grpo_published),
-        cmocka_unit_test(test_grpo_without_sft),
-        cmocka_unit_test(test_grpo_trl),
-        cmocka_unit_test(test_grpo_contradictions),
-        cmocka_unit_test(test_compared),
-        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_yaml_errors),    cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_ignored),        cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_required),       cmocka_unit_test(test_together),
+        cmocka_unit_test(test_words_win),      cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_zero_stage),     cmocka_unit_test(test_deepspeed),
+        cmocka_unit_test(test_deepspeed_file), cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_grpo_published), cmocka_unit_test(test_grpo_without_sft),
+        cmocka_unit_test(test_grpo_trl),       cmocka_unit_test(test_grpo_contradictions),
+        cmocka_unit_test(test_compared),       cmocka_unit_test(test_steps),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -18,6 +18,7 @@
 #include "tests/train/support_outputs.h"
 #include "tests/train/support_runs.h"
 #include "train/communicator.h"
+#include "train/optimizer.h"
 #include "train/sft.h"
 
 enum { STEPS = 3, SAVED = 2 };
@@ -130,6 +131,25 @@ static void check_same(const char *one, const char *other, bool exactly) {
 
 static void run_well(const struct plan *plan) {
     if (run(plan) != STATUS_OK) fail_msg("%s: %s", plan->name, err.message);
+}
+
+/* ---- Exchanges beside the passes --------------------------------------------------------------------- */
+
+enum status __real_optimizer_open(struct optimizer *optimizer, struct model *model,
+                                  const struct freeze *freeze, struct optimizer_sharing sharing,
+                                  struct error *error);
+enum status __wrap_optimizer_open(struct optimizer *optimizer, struct model *model,
+                                  const struct freeze *freeze, struct optimizer_sharing sharing,
+                                  struct error *error);
+
+/* Nothing says overlap_comm here: so they go on where the devices exchange by themselves. */
+enum status __wrap_optimizer_open(struct optimizer *optimizer, struct model *model,
+                                  const struct freeze *freeze, struct optimizer_sharing sharing,
+                                  struct error *error) {
+    const char *joined = getenv("VS2_TEST_JOINED"); /* "yes", or "no" */
+    if (all && joined) assert_int_equal(sharing.overlaps, joined[0] == 'y');
+    if (!all) assert_false(sharing.overlaps);
+    return __real_optimizer_open(optimizer, model, freeze, sharing, error);
 }
 
 /* ---- Tests ------------------------------------------------------------------------------------------- */
