@@ -33,6 +33,7 @@ struct plan {
     const char *name, *from;
     bool offloads, bf16;
     int stage;
+    bool waits; /* overlap_comm: false */
 };
 
 static enum status run(const struct plan *plan) {
@@ -65,6 +66,7 @@ static enum status run(const struct plan *plan) {
     say(words, "bf16=%s", plan->bf16 ? "true" : "false");
     say(words, "offload_optimizer=%s", plan->offloads ? "true" : "false");
     say(words, "zero_stage=%d", plan->stage);
+    if (plan->waits) say(words, "overlap_comm=false");
     if (plan->from) say(words, "resume_from_checkpoint=%s/%s/checkpoint-%d", folder, plan->from, SAVED);
     if (train_config_read(NULL, words->list, words->count, &config, &err)) fail_msg("%s", err.message);
     config.processes = all;
@@ -142,7 +144,7 @@ enum status __wrap_optimizer_open(struct optimizer *optimizer, struct model *mod
                                   const struct freeze *freeze, struct optimizer_sharing sharing,
                                   struct error *error);
 
-/* Nothing says overlap_comm here: so they go on where the devices exchange by themselves. */
+/* Nothing says overlap_comm in runs that get here: so they go on where the devices exchange by themselves. */
 enum status __wrap_optimizer_open(struct optimizer *optimizer, struct model *model,
                                   const struct freeze *freeze, struct optimizer_sharing sharing,
                                   struct error *error) {
@@ -220,6 +222,16 @@ static void test_stages(void **state) {
     for (int stage = 1; stage <= 3; stage++) check_moving(stage);
 }
 
+/* A process that is told not to does not leave the others waiting: all say why they end. */
+static void test_some_overlap(void **state) {
+    (void)state;
+    const char *joined = getenv("VS2_TEST_JOINED");
+    if (!joined || joined[0] != 'y') skip();
+    const struct plan plan = {.name = "some", .waits = communicator_rank(all) > 0};
+    assert_int_equal(run(&plan), STATUS_USAGE);
+    assert_non_null(strstr(err.message, "overlap_comm is on in 1 of 2 processes"));
+}
+
 static int run_alone(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_killed), cmocka_unit_test(test_alone)};
     char *own = outputs_folder();
@@ -232,7 +244,7 @@ static int run_alone(void) {
 
 /* VS2_TEST_FOLDER is there for all of them. */
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stages)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stages), cmocka_unit_test(test_some_overlap)};
     folder = getenv("VS2_TEST_FOLDER");
     if (!folder) return run_alone();
     if (communicator_open(&all, &err) != STATUS_OK) return EXIT_FAILURE;
