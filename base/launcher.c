@@ -11,15 +11,26 @@ static const struct {
     const char *needs; /* must be set, too; NULL: nothing */
     const char *rank, *size;
     const char *local; /* NULL: the first of local_ranks that is set */
-    bool mpi;
+    bool mpi, slurm;
 } launchers[] = {
-    {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", false},
-    {NULL, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", NULL, true},
-    {NULL, "PMI_RANK", "PMI_SIZE", NULL, true},
-    {"PMIX_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", NULL, true},
-    {NULL, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", NULL, false},
-    {NULL, "RANK", "WORLD_SIZE", NULL, false},
+    {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", false, false},
+    {NULL, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", NULL, true, false},
+    {NULL, "PMI_RANK", "PMI_SIZE", NULL, true, false},
+    {"PMIX_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", NULL, true, true},
+    {NULL, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", NULL, false, true},
+    {NULL, "RANK", "WORLD_SIZE", NULL, false, false},
 };
+
+enum { LAUNCHERS = sizeof launchers / sizeof *launchers };
+
+/* Which one started this process; LAUNCHERS: none. */
+static size_t find_launcher(void) {
+    size_t i = 0;
+    while (i < LAUNCHERS && (!getenv(launchers[i].rank) || !getenv(launchers[i].size) ||
+                             (launchers[i].needs && !getenv(launchers[i].needs))))
+        i++;
+    return i;
+}
 
 static const char *const local_ranks[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID",
                                           "LOCAL_RANK"};
@@ -42,17 +53,15 @@ static enum status find_local_rank(struct launcher_place *place, const char *var
 
 enum status launcher_find(struct launcher_place *place, struct error *err) {
     *place = (struct launcher_place){.size = 1};
-    for (size_t i = 0; i < sizeof launchers / sizeof *launchers; i++) {
-        const char *rank = getenv(launchers[i].rank), *size = getenv(launchers[i].size);
-        if (!rank || !size || (launchers[i].needs && !getenv(launchers[i].needs))) continue;
-        place->mpi = launchers[i].mpi;
-        if (read_number(rank, &place->rank) && read_number(size, &place->size) && place->rank >= 0 &&
-            place->rank < place->size)
-            return find_local_rank(place, launchers[i].local, err);
-        return error_usage(err, "environment: %s=%s and %s=%s name no process", launchers[i].rank, rank,
-                           launchers[i].size, size);
-    }
-    return STATUS_OK;
+    const size_t i = find_launcher();
+    if (i == LAUNCHERS) return STATUS_OK;
+    const char *rank = getenv(launchers[i].rank), *size = getenv(launchers[i].size);
+    place->mpi = launchers[i].mpi;
+    if (read_number(rank, &place->rank) && read_number(size, &place->size) && place->rank >= 0 &&
+        place->rank < place->size)
+        return find_local_rank(place, launchers[i].local, err);
+    return error_usage(err, "environment: %s=%s and %s=%s name no process", launchers[i].rank, rank,
+                       launchers[i].size, size);
 }
 
 /* ---- Meeting ----------------------------------------------------------------------------------------- */
@@ -95,6 +104,13 @@ static int64_t number_of(const char *variable) {
     return text && read_number(text, &number) && number > 0 ? number : 0;
 }
 
+/* Whether srun started the processes, so that all have the same job and step. Other launchers may be started
+ * by a step on each machine. */
+static bool are_slurms(void) {
+    const size_t i = find_launcher();
+    return i < LAUNCHERS && launchers[i].slurm;
+}
+
 static enum status find_port(int *port, struct error *err) {
     const char *agent = getenv("TORCHELASTIC_USE_AGENT_STORE");
     const char *variable = getenv("VS2_MASTER_PORT") ? "VS2_MASTER_PORT" : "MASTER_PORT",
@@ -107,7 +123,8 @@ static enum status find_port(int *port, struct error *err) {
         if (number < 1 || number > UINT16_MAX)
             return error_usage(err, "environment: %s=%s leaves no port to meet at", variable, text);
     } else if (getenv("SLURM_JOB_ID"))
-        number = 20000 + (number_of("SLURM_JOB_ID") + number_of("SLURM_STEP_ID")) % 10000;
+        number =
+            20000 + (number_of("SLURM_JOB_ID") + (are_slurms() ? number_of("SLURM_STEP_ID") : 0)) % 10000;
     else
         return error_usage(err,
                            "several processes were started, but MASTER_PORT, where they meet, is not set");
@@ -116,8 +133,9 @@ static enum status find_port(int *port, struct error *err) {
 }
 
 enum status launcher_find_meeting(struct launcher_meeting *meeting, struct error *err) {
-    const char *torchrun = getenv("TORCHELASTIC_RUN_ID"), *job = getenv("SLURM_JOB_ID"),
-               *step = getenv("SLURM_STEP_ID");
+    const bool slurm = are_slurms();
+    const char *torchrun = getenv("TORCHELASTIC_RUN_ID"), *job = slurm ? getenv("SLURM_JOB_ID") : NULL,
+               *step = slurm ? getenv("SLURM_STEP_ID") : NULL;
     *meeting = (struct launcher_meeting){0};
     snprintf(meeting->run, sizeof meeting->run, "%.30s %.15s.%.15s", torchrun ? torchrun : "", job ? job : "",
              step ? step : "");

@@ -27,12 +27,14 @@ enum status launcher_find(struct launcher_place *place, struct error *err);
 struct launcher_meeting {
     char host[256]; /* a name or address of the machine of process 0 */
     int port;
-    char run[64]; /* tells this run from others that meet there by mistake; may be empty */
+    char run[64]; /* tells this run from others that meet there by mistake: torchrun's id, or the job and step
+                   * of srun, where these started the processes; may be empty */
 };
 
 /* The host is MASTER_ADDR, or without it the first of SLURM_STEP_NODELIST. The port is VS2_MASTER_PORT; else
  * MASTER_PORT, or the next one where torchrun itself listens at that one (TORCHELASTIC_USE_AGENT_STORE=True);
- * else under SLURM 20000 + (SLURM_JOB_ID + SLURM_STEP_ID) % 10000. A usage error where these say nothing, or
+ * else under SLURM 20000 + (SLURM_JOB_ID + SLURM_STEP_ID) % 10000, the step only where srun started the
+ * processes. A usage error where these say nothing, or
  * nonsense. */
 enum status launcher_find_meeting(struct launcher_meeting *meeting, struct error *err);
 

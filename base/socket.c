@@ -1,5 +1,6 @@
 #include "base/socket.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,7 +19,8 @@
 /* How long a machine may be silent: asked after ALIVE_IDLE seconds, then every ALIVE_AGAIN. */
 enum { ALIVE_IDLE = 10, ALIVE_AGAIN = 5, ALIVE_TIMES = 4, ALIVE_SECONDS = 30 };
 
-static const double again_seconds = 0.1; /* until the next attempt to connect */
+/* Until the next attempt to connect, and to find a name. */
+static const double again_seconds = 0.1, unknown_seconds = 1;
 
 static void set_option(int socket, int level, int option, int value) {
     setsockopt(socket, level, option, &value, sizeof value);
@@ -55,7 +58,15 @@ static void drop(int socket) {
     errno = reason;
 }
 
-int socket_listen(const char *host, int port, struct error *err) {
+bool socket_is_loopback(const char *host) {
+    struct in6_addr six;
+    struct in_addr four;
+    if (inet_pton(AF_INET, host, &four) == 1) return ntohl(four.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (inet_pton(AF_INET6, host, &six) == 1) return IN6_IS_ADDR_LOOPBACK(&six);
+    return strcasecmp(host, "localhost") == 0;
+}
+
+static int listen_at(const char *host, int port, struct error *err) {
     struct addrinfo *list = resolve(host, port, err);
     if (!list) return -1;
     int listener = -1;
@@ -63,6 +74,7 @@ int socket_listen(const char *host, int port, struct error *err) {
         listener = socket_new(a);
         if (listener < 0) continue;
         set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1); /* a run that has just ended */
+        if (a->ai_family == AF_INET6) set_option(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
         if (bind(listener, a->ai_addr, a->ai_addrlen) == 0 && listen(listener, SOMAXCONN) == 0) continue;
         drop(listener);
         listener = -1;
@@ -70,6 +82,12 @@ int socket_listen(const char *host, int port, struct error *err) {
     if (listener < 0) error_set(err, "cannot listen at %s, port %d: %s", host, port, strerror(errno));
     freeaddrinfo(list);
     return listener;
+}
+
+int socket_listen(const char *host, int port, struct error *err) {
+    if (host) return listen_at(host, port, err);
+    int listener = listen_at("::", port, err); /* a machine without IPv6 has no such address */
+    return listener >= 0 ? listener : listen_at("0.0.0.0", port, err);
 }
 
 /* Waits until the socket is ready for the events. False with errno set: it will not be, or not in time
@@ -85,12 +103,17 @@ static bool wait_for(int socket, short events, double deadline) {
     }
 }
 
+/* An address of IPv4 is written as one also where a socket of IPv6 has it: not all machines know the other
+ * form. */
 static bool address_from(const struct sockaddr_storage *from, socklen_t length,
                          struct socket_address *address) {
-    char service[16];
-    if (getnameinfo((const struct sockaddr *)from, length, address->host, sizeof address->host, service,
-                    sizeof service, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    static const char mapped[] = "::ffff:";
+    char service[16], host[sizeof address->host];
+    if (getnameinfo((const struct sockaddr *)from, length, host, sizeof host, service, sizeof service,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return false;
+    bool four = strncmp(host, mapped, strlen(mapped)) == 0 && strchr(host, '.');
+    snprintf(address->host, sizeof address->host, "%s", four ? host + strlen(mapped) : host);
     address->port = atoi(service);
     return true;
 }
@@ -127,14 +150,21 @@ static int try_connect(const struct addrinfo *address, double deadline) {
     return -1;
 }
 
+/* False: the time that is left is too short to try again. */
+static bool pause_for(double seconds, double deadline) {
+    if (clock_seconds() + seconds >= deadline) return false;
+    usleep((useconds_t)(seconds * 1e6));
+    return true;
+}
+
 int socket_connect(const char *host, int port, double deadline, struct error *err) {
     struct addrinfo *list = resolve(host, port, err);
+    while (!list && pause_for(unknown_seconds, deadline)) list = resolve(host, port, err);
     if (!list) return -1;
     int socket = -1;
     while (true) {
         for (struct addrinfo *a = list; a && socket < 0; a = a->ai_next) socket = try_connect(a, deadline);
-        if (socket >= 0 || clock_seconds() + again_seconds >= deadline) break;
-        usleep((useconds_t)(again_seconds * 1e6));
+        if (socket >= 0 || !pause_for(again_seconds, deadline)) break;
     }
     if (socket < 0) error_set(err, "cannot connect to %s, port %d: %s", host, port, strerror(errno));
     freeaddrinfo(list);

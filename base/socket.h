@@ -5,6 +5,7 @@
 #ifndef VS2_BASE_SOCKET_H
 #define VS2_BASE_SOCKET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -15,14 +16,20 @@ struct socket_address {
     int port;
 };
 
-/* Listens at the first address of the host (a name or numbers) that is this machine's, and nowhere else; port
- * 0: at any free one. The socket, to be closed with close(); -1 with err set on failure. */
+/* Whether the host is "localhost", or a loopback address in numbers: each machine's own, never another's. A
+ * name that this machine alone takes for such an address is none. */
+bool socket_is_loopback(const char *host);
+
+/* Listens at the first address of the host (a name or numbers) that is this machine's, and nowhere else; host
+ * NULL: at all of this machine, of IPv6 and IPv4; port 0: at any free one. The socket, to be closed with
+ * close(); -1 with err set on failure. */
 int socket_listen(const char *host, int port, struct error *err);
 
 /* The next that connects, and its address; -1 with err set on failure. */
 int socket_accept(int listener, double deadline, struct socket_address *address, struct error *err);
 
-/* Connects; while nobody listens yet, again and again until the deadline. -1 with err set on failure. */
+/* Connects; while nobody listens yet, or nobody knows the host's name, again and again until the deadline. -1
+ * with err set on failure. */
 int socket_connect(const char *host, int port, double deadline, struct error *err);
 
 /* This end's address. */

@@ -1,6 +1,8 @@
-/* How processes find each other. Process 0 listens; each of the others listens too, at the address by which
- * it reaches process 0, and tells it where. When all are there process 0 sends everybody the list, and each
- * connects to those of lower rank. */
+/* How processes find each other. Process 0 listens, at all addresses of its machine: its own name for itself
+ * may be one that no other machine can reach (127.0.1.1), and MASTER_ADDR is what the others connect to. Only
+ * where MASTER_ADDR is a loopback address as it stands, so that all are on one machine, it listens nowhere
+ * else. Each of the others listens too, at the address by which it reaches process 0, and tells it where.
+ * When all are there process 0 sends everybody the list, and each connects to those of lower rank. */
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -44,6 +46,7 @@ struct meeting {
     double deadline;
     double seconds; /* until it, from the start */
     int listener;
+    bool loopback; /* MASTER_ADDR is: all are on one machine */
 };
 
 static void copy_text(char *to, const char *from, size_t size) {
@@ -156,7 +159,7 @@ static enum status reply_to_all(struct meeting *meeting, enum status status, str
 }
 
 static enum status meet_as_first(struct meeting *meeting, struct error *err) {
-    meeting->listener = socket_listen(meeting->at.host, meeting->at.port, err);
+    meeting->listener = socket_listen(meeting->loopback ? meeting->at.host : NULL, meeting->at.port, err);
     if (meeting->listener < 0) {
         error_prefix(err, "MASTER_ADDR and MASTER_PORT (or VS2_MASTER_PORT)");
         return STATUS_FAILED;
@@ -209,10 +212,12 @@ static enum status connect_to(struct meeting *meeting, int rank, const char *hos
     return STATUS_FAILED;
 }
 
-/* Listens at the address that the connection to process 0 has here. */
+/* Listens at the address that the connection to process 0 has here; one that is beside it, while others may
+ * be elsewhere, as process 0 does. */
 static enum status listen_here(struct meeting *meeting, struct socket_address *own, struct error *err) {
     if (socket_own_address(meeting->peers[0].socket, own, err) != STATUS_OK) return STATUS_FAILED;
-    meeting->listener = socket_listen(own->host, 0, err);
+    bool beside = !meeting->loopback && socket_is_loopback(own->host);
+    meeting->listener = socket_listen(beside ? NULL : own->host, 0, err);
     return meeting->listener < 0 ? STATUS_FAILED : socket_own_address(meeting->listener, own, err);
 }
 
@@ -234,12 +239,18 @@ static enum status introduce(struct meeting *meeting, struct error *err) {
     return status;
 }
 
+/* Where a process is that was let in from that address: beside process 0, so at MASTER_ADDR, if it came to it
+ * by a loopback address. */
+static const char *host_of(const struct meeting *meeting, const struct socket_address *address) {
+    return !meeting->loopback && socket_is_loopback(address->host) ? meeting->at.host : address->host;
+}
+
 static enum status meet_as_other(struct meeting *meeting, struct error *err) {
     enum status status = introduce(meeting, err);
     if (status == STATUS_OK) status = read_list(meeting, err);
     for (int r = 1; status == STATUS_OK && r < meeting->rank; r++) {
         const struct socket_address *to = &meeting->peers[r].listens;
-        status = connect_to(meeting, r, to->host, to->port, 0, err);
+        status = connect_to(meeting, r, host_of(meeting, to), to->port, 0, err);
     }
     return status == STATUS_OK ? let_all_in(meeting, err) : status;
 }
@@ -262,6 +273,7 @@ enum status tcp_meet(struct tcp_peer *peers, const struct launcher_place *place,
     for (int r = 0; r < meeting.size; r++) peers[r] = (struct tcp_peer){.socket = -1};
     gethostname(peers[meeting.rank].name, sizeof peers->name - 1);
     enum status status = launcher_find_meeting(&meeting.at, err);
+    meeting.loopback = status == STATUS_OK && socket_is_loopback(meeting.at.host);
     if (status == STATUS_OK) status = find_deadline(&meeting, err);
     if (status == STATUS_OK)
         status = meeting.rank == 0 ? meet_as_first(&meeting, err) : meet_as_other(&meeting, err);

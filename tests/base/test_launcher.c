@@ -181,6 +181,8 @@ static void slurm_says_where_they_meet(void **state) {
                                            {"r[1-2]n[07,9]", "r1n07"}, {"gpu[1", "gpu1"}};
     setenv("SLURM_JOB_ID", "1234567", 1);
     setenv("SLURM_STEP_ID", "2", 1);
+    setenv("SLURM_PROCID", "0", 1);
+    setenv("SLURM_STEP_NUM_TASKS", "2", 1);
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         setenv("SLURM_STEP_NODELIST", lists[i][0], 1);
         expect_meeting(lists[i][1], 20000 + 4569);
@@ -195,24 +197,45 @@ static void slurm_says_where_they_meet(void **state) {
     setenv("MASTER_ADDR", "10.0.0.1", 1);
     setenv("MASTER_PORT", "5000", 1);
     expect_meeting("10.0.0.1", 5000);
+    unsetenv("MASTER_PORT");
+    setenv("PMI_RANK", "0", 1); /* mpirun has a step on each machine */
+    setenv("PMI_SIZE", "2", 1);
+    expect_meeting("10.0.0.1", 20000 + 4567);
+}
+
+/* The name of the run of this environment. */
+static const char *name_of_run(struct launcher_meeting *meeting) {
+    struct error err;
+    if (launcher_find_meeting(meeting, &err) != STATUS_OK) fail_msg("%s", err.message);
+    return meeting->run;
 }
 
 /* Runs that meet at one place by mistake have other names. */
 static void runs_have_names(void **state) {
     (void)state;
     struct launcher_meeting one, other;
-    struct error err;
     setenv("MASTER_ADDR", "a", 1);
     setenv("MASTER_PORT", "1", 1);
+    setenv("SLURM_PROCID", "0", 1);
+    setenv("SLURM_STEP_NUM_TASKS", "2", 1);
     setenv("SLURM_JOB_ID", "7", 1);
-    assert_int_equal(launcher_find_meeting(&one, &err), STATUS_OK);
+    setenv("SLURM_STEP_ID", "0", 1);
+    name_of_run(&one);
+    setenv("SLURM_STEP_ID", "1", 1);
+    assert_string_not_equal(one.run, name_of_run(&other));
+    setenv("SLURM_STEP_ID", "0", 1);
     setenv("SLURM_JOB_ID", "8", 1);
-    assert_int_equal(launcher_find_meeting(&other, &err), STATUS_OK);
-    assert_string_not_equal(one.run, other.run);
-    setenv("SLURM_JOB_ID", "7", 1);
+    assert_string_not_equal(one.run, name_of_run(&other));
     setenv("TORCHELASTIC_RUN_ID", "x", 1);
-    assert_int_equal(launcher_find_meeting(&other, &err), STATUS_OK);
-    assert_string_not_equal(one.run, other.run);
+    setenv("RANK", "0", 1);
+    setenv("WORLD_SIZE", "2", 1);
+    name_of_run(&one);
+    setenv("SLURM_STEP_ID", "1", 1); /* torchrun was started by a step on each machine, or by ssh */
+    assert_string_equal(one.run, name_of_run(&other));
+    unsetenv("SLURM_JOB_ID");
+    assert_string_equal(one.run, name_of_run(&other));
+    setenv("TORCHELASTIC_RUN_ID", "y", 1);
+    assert_string_not_equal(one.run, name_of_run(&other));
 }
 
 static void nonsense_is_told(void **state) {
