@@ -84,6 +84,10 @@ static enum status choose_overlap(struct train_run *run, struct error *err) {
     bool can;
     enum status status = communicator_can_join(config->processes, &run->device, &can, err);
     if (status != STATUS_OK) return status;
+    if (!can && communicator_size(config->processes) > 1 && device_describe(&run->device).own_memory)
+        progress_message(run->progress,
+                         "the processes exchange through host memory: one of them has no NCCL, "
+                         "or two have the same GPU");
     run->overlaps = config->overlap_unsaid ? can : config->overlap_exchanges;
     double count = run->overlaps;
     status = communicator_sum_values(config->processes, &count, 1, err);
