@@ -3,7 +3,7 @@
 # the same, and ends with the same weights.
 set -euo pipefail
 source tests/support.sh
-source tests/support_gpus.sh
+source tests/support_processes.sh
 
 # Every fourth token that a completion may begin with has a reward: groups have something to learn.
 cat >"$folder/program.sh" <<'END'

@@ -3,7 +3,7 @@
 # in every ZeRO stage; NCCL's id goes over TCP or MPI, and exchanges beside the passes or between them.
 set -euo pipefail
 source tests/support.sh
-source tests/support_gpus.sh
+source tests/support_processes.sh
 
 settings=(stage=sft model_name_or_path=tests/golden/model/tied dataset=golden dataset_dir=tests/golden/trainer
   media_dir=tests/golden/video template=qwen2_vl freeze_vision_tower=false freeze_multi_modal_projector=false

@@ -1,5 +1,5 @@
-# What the tests of whole runs of several processes with GPUs share; beside support.sh. GPUs are emulated, or with
-# VS2_TEST_DEVICE=cuda real ones; where there are no two, the test is skipped.
+# What the tests of whole runs of several processes share; beside support.sh. They have GPUs that are emulated, or with
+# VS2_TEST_DEVICE=cuda real ones; where there are no two of those, the test is skipped.
 build=$(realpath "${VS2_BUILD_DIR:-build}")
 device=${VS2_TEST_DEVICE:-emulated}
 unset OMPI_COMM_WORLD_RANK PMI_RANK PMIX_RANK SLURM_PROCID TORCHELASTIC_RUN_ID MASTER_PORT VS2_MASTER_PORT
