@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the tests of whole runs of several processes share; beside support.sh. They have GPUs that are emulated, or with
 # VS2_TEST_DEVICE=cuda real ones; where there are no two of those, the test is skipped.
 build=$(realpath "${VS2_BUILD_DIR:-build}")
@@ -60,15 +61,15 @@ trained() { # DIR FILE...: what the processes said
 }
 
 # compare DIR DIR KEYS LINES: the second run has so many figures of these keys (of a regular expression) in its log, and
-# they are the first one's: losses to 1e-6 of their size, others to 1e-4 of it, as sums in another order leave them;
-# and its weights lie within 1e-5 of the first one's.
+# they are the first one's: losses to 1e-6 of their size, others to 1e-4 of it, as sums in another order leave them, and
+# what is a small difference of larger numbers, a divergence, to 1e-6; and its weights lie within 1e-5 of the first one's.
 compare() {
   local one=$folder/$1 other=$folder/$2
   paste <(figures "$one" "$3") <(figures "$other" "$3") >"$folder/figures"
   [ "$(figures "$other" "$3" | wc -l)" = "$4" ] || fail "$4 figures were expected in $2"
   awk '
     { allowed = $1 ~ /loss/ ? 1e-6 : 1e-4; off = $2 - $4; if (off < 0) off = -off; size = $2 < 0 ? -$2 : $2 }
-    $1 != $3 || off > allowed * size + 1e-9 { print; bad = 1 }
+    $1 != $3 || off > allowed * size + ($1 ~ /kl/ ? 1e-6 : 0) { print; bad = 1 }
     END { exit bad }' "$folder/figures" || fail "$2 has other figures than $1"
   paste <(elements "$one") <(elements "$other") | awk '
     $1 != $2 { off = $1 - $2; if (off < 0) off = -off; if (off > 1e-5) { print; bad = 1 } }

@@ -30,7 +30,7 @@ train 1 one gradient_accumulation_steps=4 max_steps=$steps
 [ "$(drawn one | wc -l)" = $((8 * steps)) ] || fail "$steps steps of 4 groups of 2 were expected"
 [ "$(figures "$folder/one" reward | sort -u | wc -l)" -gt 1 ] || fail "there is nothing to learn from equal rewards"
 # Stage 0 exchanges between the passes, and mpirun's processes tell each other NCCL's id over MPI.
-two=(gradient_accumulation_steps=2 max_steps=$steps)
+two=(gradient_accumulation_steps=2 max_steps="$steps")
 for stage in "${stages[@]}"; do
   starter=train more=()
   if [ "$stage" = 0 ]; then

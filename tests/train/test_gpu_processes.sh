@@ -15,7 +15,7 @@ stages=(0 1 2 3) steps=20
 same() { compare one "$1" "loss|grad_norm|lr" $((3 * steps)); }
 
 train 1 one gradient_accumulation_steps=4 max_steps=$steps
-two=(gradient_accumulation_steps=2 max_steps=$steps)
+two=(gradient_accumulation_steps=2 max_steps="$steps")
 for stage in "${stages[@]}"; do
   train 2 "two-$stage" "${two[@]}" zero_stage=$stage
   same "two-$stage"
