@@ -35,7 +35,9 @@ static size_t find_launcher(void) {
 static const char *const local_ranks[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID",
                                           "LOCAL_RANK"};
 
+/* False: TEXT is no whole number, or NULL. */
 static bool read_number(const char *text, int64_t *number) {
+    if (!text) return false;
     char *end;
     errno = 0;
     *number = strtoimax(text, &end, 10);
@@ -101,7 +103,7 @@ static enum status find_host(char *host, size_t room, struct error *err) {
 static int64_t number_of(const char *variable) {
     const char *text = getenv(variable);
     int64_t number = 0;
-    return text && read_number(text, &number) && number > 0 ? number : 0;
+    return read_number(text, &number) && number > 0 ? number : 0;
 }
 
 /* Whether srun started the processes, so that all have the same job and step. Other launchers may be started
