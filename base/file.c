@@ -10,8 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/activity.h"
 #include "base/memory.h"
 #include "base/text.h"
+
+/* Bytes: of one call that reads or writes, and after which a written file is brought to the disk. */
+enum { PIECE = 16 << 20, SYNCED_PIECE = 256 << 20 };
 
 /* Opens a regular file for reading and tells its size; returns the descriptor or -1. */
 static int open_regular(const char *path, size_t *size, struct error *err) {
@@ -63,13 +67,14 @@ enum status file_read(const char *path, size_t limit, char **text, size_t *lengt
     buffer = memory_new(size + 1, 1, path, err);
     if (!buffer) goto err;
     for (size_t done = 0; done < size;) {
-        ssize_t got = read(fd, buffer + done, size - done);
+        ssize_t got = read(fd, buffer + done, size - done < PIECE ? size - done : PIECE);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) {
             error_set(err, "%s: %s", path, got < 0 ? strerror(errno) : "the file became shorter while read");
             goto err;
         }
         done += (size_t)got;
+        activity_step();
     }
     close(fd);
     *text = buffer;
@@ -115,9 +120,10 @@ void file_map_drop(const struct file_map *map) {
 
 static enum status write_all(int fd, const char *data, size_t size) {
     while (size > 0) {
-        ssize_t put = write(fd, data, size);
+        ssize_t put = write(fd, data, size < PIECE ? size : PIECE);
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) return STATUS_FAILED;
+        activity_step();
         data += put;
         size -= (size_t)put;
     }
@@ -163,6 +169,10 @@ void file_writer_write(struct file_writer *writer, const void *data, size_t size
     if (writer->failure) return;
     if (write_all(writer->fd, data, size) != STATUS_OK) writer->failure = errno;
     writer->size += size;
+    /* By and by: brought to a slow disk at once, a checkpoint takes minutes without a sign of getting on. */
+    if (writer->failure || writer->size - writer->synced < SYNCED_PIECE) return;
+    if (fdatasync(writer->fd) != 0) writer->failure = errno;
+    writer->synced = writer->size;
 }
 
 void file_writer_abort(struct file_writer *writer) {

@@ -41,8 +41,8 @@ enum status file_write(const char *path, const void *data, size_t size, struct e
 struct file_writer {
     char *path, *temporary;
     int fd;
-    int failure; /* errno of the first write that failed, or 0 */
-    size_t size; /* bytes written */
+    int failure;         /* errno of the first write that failed, or 0 */
+    size_t size, synced; /* bytes written, and those of them that are known to be on the disk */
 };
 
 enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err);

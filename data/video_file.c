@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/activity.h"
 #include "base/memory.h"
 #include "data/container.h"
 #include "data/ffmpeg.h"
@@ -260,6 +261,7 @@ static enum status feed(struct decoding *run, const AVPacket *packet, take_frame
     if (code < 0 && code != AVERROR_EOF) return ffmpeg_error(path, "damaged", code, err);
     while ((code = avcodec_receive_frame(run->decoder, run->frame)) >= 0) {
         enum status status = take(run, err);
+        activity_step();
         av_frame_unref(run->frame);
         if (status) return status;
         if (run->doubtful) return STATUS_OK;

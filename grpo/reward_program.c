@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/activity.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -190,6 +191,7 @@ static enum status follow_program(struct program *program, double time_limit, st
                                    {.fd = program->pipes[1], .events = POLLIN}};
         if (clock_seconds() > deadline) return error_set(err, "it is not done after %g seconds", time_limit);
         poll(polled, 2, PATIENCE);
+        activity_step(); /* it has its own limit */
         if (read_pipes(program, err) != STATUS_OK) return STATUS_FAILED;
     }
     return read_pipes(program, err);

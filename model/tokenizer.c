@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/activity.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "model/tokenizer_merge.h"
@@ -136,6 +137,7 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text
     enum status status = STATUS_OK;
     struct encoder encoder = {.tokenizer = tokenizer, .list = list};
     size_t old_count = list->count;
+    activity_step();
     if (utf8_valid_prefix(text, length) < length) {
         utf8_append_lossy(&encoder.repaired, text, length);
         status = text_check(&encoder.repaired, "a text's tokens", err);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/activity.h"
 #include "base/memory.h"
 #include "tensor/backend.h"
 
@@ -49,6 +50,7 @@ bool ahead_put(struct ahead *ahead, const void *host, size_t bytes) {
     struct room *room = &ahead->rooms[ahead->filled];
     if (device->failed || bytes > ahead->bytes - room->used || room->count == ROOM_PUTS) return false;
     char *there = room->memory + room->used;
+    activity_step();
     if (device->backend->write_ahead)
         device->backend->write_ahead(device, there, host, bytes);
     else if (bytes > 0)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/activity.h"
 #include "base/memory.h"
 #include "tensor/backend.h"
 
@@ -64,7 +65,9 @@ void collective_wait(struct device *device, enum collective_mark mark) {
 }
 
 void collective_finish(struct device *device) {
+    activity_wait(true);
     if (!device->failed) device->backend->finish_collectives(device);
+    activity_wait(false);
 }
 
 void reduce_scatter(struct device *device, struct tensor out, struct tensor x) {

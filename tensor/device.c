@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/activity.h"
 #include "base/launcher.h"
 #include "tensor/backend.h"
 #include "tensor/cuda_module.h"
@@ -165,11 +166,13 @@ static size_t contiguous_bytes(struct tensor t) {
 
 void device_write(struct device *device, struct tensor to, const void *from) {
     size_t bytes = contiguous_bytes(to);
+    activity_step();
     if (bytes && !device->failed) device->backend->write(device, to.data, from, bytes);
 }
 
 enum status device_read(struct device *device, void *to, struct tensor from, struct error *err) {
     size_t bytes = contiguous_bytes(from);
+    activity_wait(true);
     if (bytes && !device->failed) device->backend->read(device, to, from.data, bytes);
     return device_synchronize(device, err);
 }
@@ -185,7 +188,9 @@ enum status device_fetched(struct device *device, int place, void *to, struct te
                            struct error *err) {
     size_t bytes = contiguous_bytes(from);
     if (!device->backend->fetch) return device_read(device, to, from, err);
+    activity_wait(true);
     if (bytes && !device->failed) device->backend->fetched(device, place, to, bytes);
+    activity_wait(false);
     return device->failed ? error_set(err, "%s", device->error.message) : STATUS_OK;
 }
 
@@ -198,6 +203,8 @@ void device_group_end(struct device *device) {
 }
 
 enum status device_synchronize(struct device *device, struct error *err) {
+    activity_wait(true);
     if (!device->failed) device->backend->synchronize(device);
+    activity_wait(false);
     return device->failed ? error_set(err, "%s", device->error.message) : STATUS_OK;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/activity.h"
 #include "tensor/backend.h"
 
 /* A wrong shape would write over foreign memory, so these checks stay in release builds: they cost nothing
@@ -40,8 +41,14 @@ static bool is_row_or_none(struct tensor t, enum dtype dtype, int64_t cols) {
     return !t.data || is_row(t, dtype, cols);
 }
 
+/* Before every operation; false: the device failed, and does nothing more. */
+static bool begins(const struct device *device) {
+    activity_step();
+    return !device->failed;
+}
+
 void convert(struct device *device, struct tensor out, struct tensor x) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(same_shape(out, x));
     require(x.dtype == DTYPE_I32 ? out.dtype == DTYPE_I32 : is_float(out) && x.dtype != DTYPE_U8);
     if (is_empty(out)) return;
@@ -49,7 +56,7 @@ void convert(struct device *device, struct tensor out, struct tensor x) {
 }
 
 void gather_rows(struct device *device, struct tensor out, struct tensor table, struct tensor index) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(out) && is_float(table) && out.cols == table.cols);
     require(is_row(index, DTYPE_I32, out.rows));
     if (is_empty(out)) return;
@@ -57,7 +64,7 @@ void gather_rows(struct device *device, struct tensor out, struct tensor table, 
 }
 
 void scatter_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(out) && is_float(x) && out.cols == x.cols);
     require(is_row(index, DTYPE_I32, x.rows));
     if (is_empty(x)) return;
@@ -65,7 +72,7 @@ void scatter_rows(struct device *device, struct tensor out, struct tensor x, str
 }
 
 void scatter_add_rows(struct device *device, struct tensor out, struct tensor x, struct tensor index) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(out.dtype == DTYPE_F32 && is_float(x) && has_shape(out, out.rows, x.cols));
     require(is_row(index, DTYPE_I32, x.rows) && has_shape(x, x.rows, x.cols));
     if (is_empty(x)) return;
@@ -73,14 +80,14 @@ void scatter_add_rows(struct device *device, struct tensor out, struct tensor x,
 }
 
 void add(struct device *device, struct tensor out, struct tensor x) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(out) && is_float(x) && same_shape(out, x));
     if (is_empty(out)) return;
     device->backend->add(device, out, x);
 }
 
 void clear(struct device *device, struct tensor out) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(has_shape(out, out.rows, out.cols));
     if (is_empty(out)) return;
     device->backend->clear(device, out);
@@ -88,7 +95,7 @@ void clear(struct device *device, struct tensor out) {
 
 void matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
             struct matmul_options options) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(out) && is_float(a) && is_float(b));
     int64_t depth = options.transpose_a ? a.rows : a.cols;
     require(has_shape(a, options.transpose_a ? depth : out.rows, options.transpose_a ? out.rows : depth));
@@ -107,7 +114,7 @@ static void check_rmsnorm(struct tensor out, struct tensor inverse_rms, struct t
 
 void rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms, struct tensor x,
                      struct tensor weight, float epsilon) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     check_rmsnorm(out, inverse_rms, x, weight);
     if (is_empty(out)) return;
     device->backend->rmsnorm_forward(device, out, inverse_rms, x, weight, epsilon);
@@ -115,7 +122,7 @@ void rmsnorm_forward(struct device *device, struct tensor out, struct tensor inv
 
 void add_rmsnorm_forward(struct device *device, struct tensor out, struct tensor inverse_rms,
                          struct tensor residual, struct tensor x, struct tensor weight, float epsilon) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     check_rmsnorm(out, inverse_rms, residual, weight);
     require(is_float(x) && same_shape(residual, x));
     if (is_empty(out)) return;
@@ -124,7 +131,7 @@ void add_rmsnorm_forward(struct device *device, struct tensor out, struct tensor
 
 void rmsnorm_backward(struct device *device, struct tensor d_x, struct tensor d_weight, struct tensor d_out,
                       struct tensor x, struct tensor weight, struct tensor inverse_rms) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(d_x) && same_shape(d_x, x) && is_float(d_out) && same_shape(d_out, x) && is_float(x));
     require(is_row(weight, DTYPE_F32, x.cols) && is_row_or_none(d_weight, DTYPE_F32, x.cols));
     require(is_row(inverse_rms, DTYPE_F32, x.rows));
@@ -133,7 +140,7 @@ void rmsnorm_backward(struct device *device, struct tensor d_x, struct tensor d_
 }
 
 void swiglu_forward(struct device *device, struct tensor out, struct tensor gate_up) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(out) && is_float(gate_up) && has_shape(gate_up, out.rows, 2 * out.cols));
     if (is_empty(out)) return;
     device->backend->swiglu_forward(device, out, gate_up);
@@ -141,7 +148,7 @@ void swiglu_forward(struct device *device, struct tensor out, struct tensor gate
 
 void swiglu_backward(struct device *device, struct tensor d_gate_up, struct tensor d_out,
                      struct tensor gate_up) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(d_out) && has_shape(d_out, d_out.rows, d_out.cols));
     require(is_float(gate_up) && has_shape(gate_up, d_out.rows, 2 * d_out.cols));
     require(is_float(d_gate_up) && same_shape(d_gate_up, gate_up));
@@ -150,14 +157,14 @@ void swiglu_backward(struct device *device, struct tensor d_gate_up, struct tens
 }
 
 void gelu_forward(struct device *device, struct tensor out, struct tensor x) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(out) && is_float(x) && same_shape(out, x));
     if (is_empty(out)) return;
     device->backend->gelu_forward(device, out, x);
 }
 
 void gelu_backward(struct device *device, struct tensor d_x, struct tensor d_out, struct tensor x) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(x) && is_float(d_x) && same_shape(d_x, x) && is_float(d_out) && same_shape(d_out, x));
     if (is_empty(x)) return;
     device->backend->gelu_backward(device, d_x, d_out, x);
@@ -165,7 +172,7 @@ void gelu_backward(struct device *device, struct tensor d_x, struct tensor d_out
 
 void rope_table(struct device *device, struct tensor cosine, struct tensor sine, struct tensor positions,
                 struct tensor axis, struct tensor inverse_frequency) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(cosine.dtype == DTYPE_F32 && sine.dtype == DTYPE_F32 && same_shape(cosine, sine));
     require(positions.dtype == DTYPE_I32 && has_shape(positions, positions.rows, cosine.rows));
     require(is_row(axis, DTYPE_I32, cosine.cols) && is_row(inverse_frequency, DTYPE_F32, cosine.cols));
@@ -175,7 +182,7 @@ void rope_table(struct device *device, struct tensor cosine, struct tensor sine,
 
 void rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine, int heads,
                   bool inverse) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(x) && heads > 0 && has_shape(x, cosine.rows, 2 * heads * cosine.cols));
     require(cosine.dtype == DTYPE_F32 && sine.dtype == DTYPE_F32 && same_shape(cosine, sine));
     if (is_empty(x)) return;
@@ -183,7 +190,7 @@ void rope_forward(struct device *device, struct tensor x, struct tensor cosine, 
 }
 
 void resize_frame(struct device *device, struct tensor out, struct tensor x, struct resize_pass pass) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     int64_t outputs = pass.weights.rows;
     bool fixed = pass.weights.dtype == DTYPE_I32;
     require(has_shape(x, x.rows, x.cols) && x.cols % FRAME_CHANNELS == 0);
@@ -199,7 +206,7 @@ void resize_frame(struct device *device, struct tensor out, struct tensor x, str
 
 void cut_patches(struct device *device, struct tensor out, struct tensor x, struct tensor values,
                  struct patch_shape shape, int64_t place) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     int64_t area = shape.patch * shape.patch, cell = shape.patch * shape.merge;
     require(shape.patch > 0 && shape.merge > 0 && place >= 0 && place < shape.temporal);
     require(x.dtype == DTYPE_U8 && has_shape(x, x.rows, x.cols));
@@ -232,7 +239,7 @@ static void check_attention(struct tensor out, struct tensor q, struct tensor k,
 void attention_forward(struct device *device, struct tensor out, struct tensor log_sum, struct tensor q,
                        struct tensor k, struct tensor v, struct attention_segments segments, int heads,
                        int kv_heads, float scale) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     check_attention(out, q, k, v, segments, heads, kv_heads);
     require(!log_sum.data || (log_sum.dtype == DTYPE_F32 && has_shape(log_sum, q.rows, heads)));
     if (is_empty(out) || segments.count == 0) return;
@@ -243,7 +250,7 @@ void attention_backward(struct device *device, struct tensor d_q, struct tensor 
                         struct tensor d_out, struct tensor out, struct tensor log_sum, struct tensor q,
                         struct tensor k, struct tensor v, struct attention_segments segments, int heads,
                         int kv_heads, float scale) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     check_attention(out, q, k, v, segments, heads, kv_heads);
     require(log_sum.dtype == DTYPE_F32 && has_shape(log_sum, q.rows, heads));
     require(is_float(d_q) && same_shape(d_q, q) && is_float(d_out) && same_shape(d_out, q));
@@ -260,7 +267,7 @@ void attention_backward(struct device *device, struct tensor d_q, struct tensor 
 
 void logprob_forward(struct device *device, struct tensor logprob, struct tensor log_sum,
                      struct tensor entropy, struct tensor logits, struct tensor target, float scale) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(logits) && is_row(target, DTYPE_I32, logits.rows));
     require(is_row(logprob, DTYPE_F32, logits.rows) && is_row_or_none(log_sum, DTYPE_F32, logits.rows));
     require(is_row_or_none(entropy, DTYPE_F32, logits.rows));
@@ -271,7 +278,7 @@ void logprob_forward(struct device *device, struct tensor logprob, struct tensor
 void logprob_backward(struct device *device, struct tensor d_logits, struct tensor d_logprob,
                       struct tensor d_entropy, struct tensor logits, struct tensor log_sum,
                       struct tensor entropy, struct tensor target, float scale) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_float(logits) && is_float(d_logits) && same_shape(d_logits, logits));
     require(is_row(d_logprob, DTYPE_F32, logits.rows) && is_row(log_sum, DTYPE_F32, logits.rows));
     require(is_row(target, DTYPE_I32, logits.rows) && is_row_or_none(d_entropy, DTYPE_F32, logits.rows));
@@ -282,19 +289,19 @@ void logprob_backward(struct device *device, struct tensor d_logits, struct tens
 }
 
 void reduce_sum(struct device *device, struct tensor out, struct tensor x) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_row(out, DTYPE_F32, 1) && is_float(x) && has_shape(x, x.rows, x.cols));
     device->backend->reduce_sum(device, out, x);
 }
 
 void reduce_sum_squares(struct device *device, struct tensor out, struct tensor x) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_row(out, DTYPE_F32, 1) && is_float(x) && has_shape(x, x.rows, x.cols));
     device->backend->reduce_sum_squares(device, out, x);
 }
 
 void sum_rows(struct device *device, struct tensor out, struct tensor x) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     require(is_row(out, DTYPE_F32, x.cols) && is_float(x) && has_shape(x, x.rows, x.cols));
     if (is_empty(x)) return;
     device->backend->sum_rows(device, out, x);
@@ -302,7 +309,7 @@ void sum_rows(struct device *device, struct tensor out, struct tensor x) {
 
 void adamw_step(struct device *device, struct tensor weight, struct tensor first, struct tensor second,
                 struct tensor gradient, struct tensor copy, struct adamw_options options) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     const struct tensor all[] = {weight, first, second, gradient};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         require(all[i].dtype == DTYPE_F32 && same_shape(all[i], weight));
@@ -331,7 +338,7 @@ static bool in_range(const struct sampling *s) {
 }
 
 void sample_tokens(struct device *device, struct sample_arguments arguments) {
-    if (device->failed) return;
+    if (!begins(device)) return;
     check_sample(arguments);
     if (is_empty(arguments.logits)) return;
     for (int64_t r = 0; r < arguments.logits.rows; r++) {

@@ -17,8 +17,8 @@ enum status communicator_open(struct communicator **communicator, struct error *
     struct launcher_place place;
     enum status status = launcher_find(&place, err);
     if (status != STATUS_OK || place.size == 1) return status;
-    double silence_limit;
-    status = heartbeat_read_limit(&silence_limit, err);
+    struct heartbeat_limits limits;
+    status = heartbeat_read_limits(&limits, err);
     if (status != STATUS_OK) return status;
     struct communicator *c = memory_new(1, sizeof *c, "the communicator", err);
     if (!c) return STATUS_FAILED;
@@ -28,7 +28,7 @@ enum status communicator_open(struct communicator **communicator, struct error *
     c->size = c->transport.size;
     if (status == STATUS_OK) {
         exchange_queue_open(c);
-        status = heartbeat_start(&c->heartbeat, &c->transport, silence_limit, err);
+        status = heartbeat_start(&c->heartbeat, &c->transport, limits, err);
         if (status != STATUS_OK) { /* the others may have one, and wait */
             fprintf(stderr, "%s: error: %s\n", program_invocation_short_name, err->message);
             transport_abort(&c->transport, status);

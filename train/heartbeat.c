@@ -16,19 +16,24 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/activity.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
 
 enum { WORDS = 128, EXCHANGE = 32, HOST = 64, ADDRESSES = 16, TOLD_OF = 4 };
 
-/* Seconds: between two beats, that are too long for a beat that was not held up, and of silence. */
-static const double period = 1, held_up = 3, standard_limit = 30;
+/* Seconds: between two beats, and that are too long for a beat that was not held up. */
+static const double period = 1, held_up = 3;
+
+/* So that all end within a minute. */
+static const struct heartbeat_limits standard_limits = {.silence = 30, .progress = 45};
 
 /* How a process is. */
 struct condition {
-    int64_t exchanges; /* done */
-    bool waits;        /* in the next one, whose name is: */
+    int64_t exchanges;        /* done */
+    struct activity activity; /* of all its threads */
+    bool waits;               /* in the next exchange, whose name is: */
     char exchange[EXCHANGE];
     char words[WORDS];
 };
@@ -37,13 +42,14 @@ struct condition {
 struct beat {
     uint64_t token; /* the run's: others are not listened to */
     int32_t rank;
+    bool ends; /* of process 0: it ends all, and has said why */
     struct condition condition;
 };
 
-/* What a process says of itself at the start; the token and the limit of process 0 count. */
+/* What a process says of itself at the start; the token and the limits of process 0 count. */
 struct invitation {
     uint64_t token;
-    double limit;
+    struct heartbeat_limits limits;
     uint16_t port;
     uint32_t addresses[ADDRESSES]; /* in network order, and so is the port; the first one is 127.0.0.1 */
     uint32_t address_count;
@@ -53,8 +59,9 @@ struct invitation {
 /* What process 0 knows of a process, and the others of process 0. */
 struct peer {
     char host[HOST];
-    bool reached;        /* something was heard of it */
-    double heard, moved; /* when: the last time, and when the condition changed */
+    bool reached;                 /* something was heard of it */
+    double heard, moved, stepped; /* when: the last time; it began or ended to wait; it did anything */
+    struct sockaddr_in from;
     struct condition condition;
 };
 
@@ -75,13 +82,20 @@ struct heartbeat {
 
 /* ---- The start --------------------------------------------------------------------------------------- */
 
-enum status heartbeat_read_limit(double *seconds, struct error *err) {
-    const char *text = getenv("VS2_SILENCE_LIMIT");
-    char *end = NULL;
-    *seconds = text ? strtod(text, &end) : standard_limit;
-    if (text && (!*text || *end || !(*seconds >= 0)))
-        return error_usage(err, "environment: VS2_SILENCE_LIMIT=%s is no number of seconds", text);
+static enum status read_seconds(const char *variable, double *seconds, struct error *err) {
+    const char *text = getenv(variable);
+    char *end;
+    if (!text) return STATUS_OK;
+    *seconds = strtod(text, &end);
+    if (!*text || *end || !(*seconds >= 0))
+        return error_usage(err, "environment: %s=%s is no number of seconds", variable, text);
     return STATUS_OK;
+}
+
+enum status heartbeat_read_limits(struct heartbeat_limits *limits, struct error *err) {
+    *limits = standard_limits;
+    enum status status = read_seconds("VS2_SILENCE_LIMIT", &limits->silence, err);
+    return status == STATUS_OK ? read_seconds("VS2_PROGRESS_LIMIT", &limits->progress, err) : status;
 }
 
 static void list_addresses(struct invitation *invitation) {
@@ -127,12 +141,13 @@ static struct condition own_condition(struct heartbeat *heartbeat) {
     pthread_mutex_lock(&heartbeat->mutex);
     struct condition own = heartbeat->own;
     pthread_mutex_unlock(&heartbeat->mutex);
+    own.activity = activity_now();
     return own;
 }
 
 /* Datagrams may be lost: a beat that is not sent is one of these. */
-static void send_beat(struct heartbeat *heartbeat, struct sockaddr_in to) {
-    const struct beat beat = {heartbeat->first.token, heartbeat->rank, own_condition(heartbeat)};
+static void send_beat(struct heartbeat *heartbeat, struct sockaddr_in to, bool ends) {
+    const struct beat beat = {heartbeat->first.token, heartbeat->rank, ends, own_condition(heartbeat)};
     (void)sendto(heartbeat->socket, &beat, sizeof beat, 0, (const struct sockaddr *)&to, sizeof to);
 }
 
@@ -143,7 +158,7 @@ static void send_beats(struct heartbeat *heartbeat) {
     for (int64_t i = 0; i < first->address_count; i++) {
         if (heartbeat->address >= 0 && heartbeat->address != i) continue;
         to.sin_addr.s_addr = first->addresses[i];
-        send_beat(heartbeat, to);
+        send_beat(heartbeat, to, false);
     }
 }
 
@@ -151,6 +166,7 @@ static void remember(struct peer *peer, const struct condition *condition, doubl
     bool moved = peer->condition.exchanges != condition->exchanges ||
                  peer->condition.waits != condition->waits || !peer->reached;
     if (moved) peer->moved = now;
+    if (moved || peer->condition.activity.steps != condition->activity.steps) peer->stepped = now;
     peer->condition = *condition;
     peer->reached = true;
     peer->heard = now;
@@ -164,9 +180,11 @@ static void receive_beats(struct heartbeat *heartbeat) {
     while (recvfrom(heartbeat->socket, &beat, sizeof beat, 0, (struct sockaddr *)&from, &length) ==
            (ssize_t)sizeof beat) {
         if (beat.token != heartbeat->first.token || beat.rank < 0 || beat.rank >= heartbeat->size) continue;
+        if (beat.ends) transport_abort(heartbeat->transport, STATUS_FAILED);
         beat.condition.exchange[EXCHANGE - 1] = beat.condition.words[WORDS - 1] = '\0';
         remember(&heartbeat->peers[beat.rank], &beat.condition, clock_seconds());
-        if (heartbeat->rank == 0) send_beat(heartbeat, from);
+        heartbeat->peers[beat.rank].from = from;
+        if (heartbeat->rank == 0) send_beat(heartbeat, from, false);
         for (int64_t i = 0; heartbeat->rank > 0 && i < heartbeat->first.address_count; i++)
             if (heartbeat->first.addresses[i] == from.sin_addr.s_addr) heartbeat->address = i;
         length = sizeof from;
@@ -180,25 +198,34 @@ static void name_process(const struct heartbeat *heartbeat, int rank, struct tex
 }
 
 static void describe(const struct heartbeat *heartbeat, int rank, struct text *text) {
-    const struct condition *condition = &heartbeat->peers[rank].condition;
+    const struct peer *peer = &heartbeat->peers[rank];
+    const struct condition *condition = &peer->condition;
+    const long long exchanges = condition->exchanges;
+    const double since = peer->heard - peer->stepped;
     if (condition->words[0]) text_format(text, " (%s)", condition->words);
     if (condition->waits)
-        text_format(text, " waits in exchange %lld, '%s'", (long long)condition->exchanges + 1,
-                    condition->exchange);
+        text_format(text, " waits in exchange %lld, '%s'", exchanges + 1, condition->exchange);
+    else if (condition->activity.waits)
+        text_format(text, " waits for its device after %lld exchanges", exchanges);
     else
-        text_format(text, " is busy after %lld exchanges", (long long)condition->exchanges);
+        text_format(text, " is busy after %lld exchanges", exchanges);
+    if (!condition->waits && since > period) text_format(text, ", and did nothing for %.0f s", since);
 }
 
-/* Ends all processes; `text` is why. */
+/* Ends all processes; `text` is why. One that is stuck does not notice that the others are gone, but its
+ * thread for heartbeats hears it; of three datagrams one gets through. */
 _Noreturn static void end_all(struct heartbeat *heartbeat, struct text *text) {
     fprintf(stderr, "%s: error: %s\n", program_invocation_short_name,
             text->data && !text->failed ? text->data : "a process does not answer");
+    for (int r = 1; heartbeat->rank == 0 && r < heartbeat->size; r++)
+        for (int i = 0; heartbeat->peers[r].reached && i < 3; i++)
+            send_beat(heartbeat, heartbeat->peers[r].from, true);
     transport_abort(heartbeat->transport, STATUS_FAILED);
 }
 
 static void check_silence(struct heartbeat *heartbeat, int rank, double now) {
     const struct peer *peer = &heartbeat->peers[rank];
-    if (!peer->reached || now - peer->heard <= heartbeat->first.limit) return;
+    if (!peer->reached || now - peer->heard <= heartbeat->first.limits.silence) return;
     struct text text = {0};
     name_process(heartbeat, rank, &text);
     text_format(
@@ -209,7 +236,7 @@ static void check_silence(struct heartbeat *heartbeat, int rank, double now) {
 
 /* Those that cannot be reached are not watched. */
 static void note_unreached(struct heartbeat *heartbeat, int first, int end, double now) {
-    if (heartbeat->noted || now - heartbeat->start <= heartbeat->first.limit) return;
+    if (heartbeat->noted || now - heartbeat->start <= heartbeat->first.limits.silence) return;
     heartbeat->noted = true;
     for (int r = first; r < end; r++)
         if (!heartbeat->peers[r].reached)
@@ -217,28 +244,68 @@ static void note_unreached(struct heartbeat *heartbeat, int first, int end, doub
                     program_invocation_short_name, r, heartbeat->peers[r].host, heartbeat->rank);
 }
 
-/* Whether processes wait for each other, or too long for one of them. */
+/* In an exchange of theirs, or one of their devices. */
+static bool is_waiting(const struct condition *condition) {
+    return condition->waits || condition->activity.waits;
+}
+
+/* Nothing happens in it any more. What a device was given to do may take it longer than an exchange that all
+ * are in. */
+static bool stands_still(const struct heartbeat *heartbeat, const struct peer *peer, double now) {
+    const struct heartbeat_limits *limits = &heartbeat->first.limits;
+    if (peer->condition.waits) return now - peer->stepped > limits->silence;
+    return limits->progress > 0 && now - peer->stepped > limits->progress;
+}
+
+/* How the processes stand. */
+struct standing {
+    int waiting, still, culprits; /* how many wait, stand still, stand still and do not wait */
+    double longest;               /* time that one waits, in seconds */
+};
+
+static struct standing find_standing(const struct heartbeat *heartbeat, double now) {
+    struct standing all = {0};
+    for (int r = 0; r < heartbeat->size; r++) {
+        const struct peer *peer = &heartbeat->peers[r];
+        const bool waiting = is_waiting(&peer->condition), still = stands_still(heartbeat, peer, now);
+        /* A device is waited for again and again: unnoticed, as long as the process does something. */
+        const double waited = now - (peer->condition.waits ? peer->moved : peer->stepped);
+        all.waiting += waiting;
+        all.still += still;
+        all.culprits += still && !waiting;
+        if (waiting && waited > all.longest) all.longest = waited;
+    }
+    return all;
+}
+
+static bool all_are_reached(const struct heartbeat *heartbeat) {
+    for (int r = 0; r < heartbeat->size; r++)
+        if (!heartbeat->peers[r].reached) return false;
+    return true;
+}
+
+/* Whether processes wait for each other, or for one that does nothing, or too long for one that does. */
 static void check_waiting(struct heartbeat *heartbeat, double now) {
-    int waiting = 0, stuck = 0;
-    double longest = 0;
+    if (!all_are_reached(heartbeat)) return; /* whatever those do */
     pthread_mutex_lock(&heartbeat->mutex);
     double patience = heartbeat->patience;
     pthread_mutex_unlock(&heartbeat->mutex);
-    for (int r = 0; r < heartbeat->size; r++) {
-        const struct peer *peer = &heartbeat->peers[r];
-        if (!peer->reached) return; /* whatever it does */
-        if (!peer->condition.waits) continue;
-        waiting++;
-        stuck += now - peer->moved > heartbeat->first.limit;
-        if (now - peer->moved > longest) longest = now - peer->moved;
-    }
-    bool all = stuck == heartbeat->size;
-    if (!all && (waiting == heartbeat->size || longest <= patience)) return;
+    const struct standing all = find_standing(heartbeat, now);
+    const bool nobody_moves = all.still == heartbeat->size;
+    if (!nobody_moves && (all.waiting == 0 || all.culprits == 0) &&
+        (all.waiting == heartbeat->size || all.longest <= patience))
+        return;
+    const bool for_each_other = all.waiting == heartbeat->size;
     struct text text = {0};
-    text_format(&text, "%s for %.0f s: ", all ? "all processes wait for each other" : "processes wait",
-                longest);
+    if (all.waiting == 0)
+        text_append_string(&text, "no process does anything: ");
+    else
+        text_format(&text, "%s for %.0f s: ",
+                    for_each_other ? "all processes wait for each other" : "processes wait", all.longest);
     for (int r = 0, told = 0; r < heartbeat->size && told < TOLD_OF; r++) {
-        if (!all && heartbeat->peers[r].condition.waits) continue; /* for those that are busy */
+        const struct peer *peer = &heartbeat->peers[r];
+        if (!for_each_other && is_waiting(&peer->condition)) continue; /* for those that are busy */
+        if (all.culprits > 0 && !stands_still(heartbeat, peer, now)) continue;
         if (told++ > 0) text_append_string(&text, "; ");
         name_process(heartbeat, r, &text);
         describe(heartbeat, r, &text);
@@ -253,8 +320,8 @@ static void look_around(struct heartbeat *heartbeat) {
     bool was_stopped = now - heartbeat->last > held_up;
     heartbeat->last = now;
     int first = heartbeat->rank == 0 ? 1 : 0, end = heartbeat->rank == 0 ? heartbeat->size : 1;
-    for (int r = first; was_stopped && r < end; r++)
-        heartbeat->peers[r].heard = heartbeat->peers[r].moved = now;
+    for (int r = 0; was_stopped && r < end; r++)
+        heartbeat->peers[r].heard = heartbeat->peers[r].moved = heartbeat->peers[r].stepped = now;
     for (int r = first; r < end; r++) check_silence(heartbeat, r, now);
     note_unreached(heartbeat, first, end, now);
     if (heartbeat->rank > 0) return;
@@ -306,8 +373,8 @@ static void release(struct heartbeat *heartbeat) {
     free(heartbeat);
 }
 
-enum status heartbeat_start(struct heartbeat **started, struct transport *transport, double limit,
-                            struct error *err) {
+enum status heartbeat_start(struct heartbeat **started, struct transport *transport,
+                            struct heartbeat_limits limits, struct error *err) {
     *started = NULL;
     struct heartbeat *heartbeat = memory_new(1, sizeof *heartbeat, "heartbeats", err);
     if (!heartbeat) return STATUS_FAILED;
@@ -317,7 +384,7 @@ enum status heartbeat_start(struct heartbeat **started, struct transport *transp
     heartbeat->socket = heartbeat->address = -1;
     heartbeat->patience = INFINITY;
     pthread_mutex_init(&heartbeat->mutex, NULL);
-    struct invitation own = {.limit = limit};
+    struct invitation own = {.limits = limits};
     gethostname(own.host, HOST - 1);
     heartbeat->peers = memory_new((size_t)heartbeat->size, sizeof *heartbeat->peers, "heartbeats", err);
     enum status status = heartbeat->peers ? open_socket(heartbeat, &own, err) : STATUS_FAILED;
@@ -325,7 +392,7 @@ enum status heartbeat_start(struct heartbeat **started, struct transport *transp
         status = error_set(err, "a token for heartbeats: %s", strerror(errno));
     list_addresses(&own);
     if (status == STATUS_OK) status = meet(heartbeat, &own, err);
-    if (status == STATUS_OK && heartbeat->first.limit > 0) {
+    if (status == STATUS_OK && heartbeat->first.limits.silence > 0) {
         status = start_thread(heartbeat, err);
         if (status == STATUS_OK) *started = heartbeat;
     }

@@ -4,14 +4,17 @@
  * process 0's own state back. So a process that computes for hours still answers, and one that does not has
  * stopped, or its machine has, or the network: after a while its silence ends all processes, with a line on
  * stderr that names the process and what it said last. Processes that all wait for one another, none of them
- * getting anywhere, are ended the same way. Of a process that is busy for good nothing can be seen but that
- * the others wait for it: heartbeat_patience says how long they may.
+ * getting anywhere, are ended the same way. So are those that wait for one that is busy and does nothing:
+ * base/activity.h counts what a process does, also while it or its device waits for others. Of one that does
+ * something for good nothing can be seen but that the others wait for it: heartbeat_patience says how long
+ * they may.
  *
  * A process that cannot be reached (no IPv4, a firewall) is not watched; a line on stderr says so. Where all
  * were stopped together, as from a terminal, none of them has been silent.
  *
- * VS2_SILENCE_LIMIT in the environment of process 0 is how many seconds of silence are too many, 30 without
- * it; 0 starts no threads. */
+ * The environment of process 0 sets the limits: VS2_SILENCE_LIMIT is how many seconds of silence are too
+ * many, 30 without it; 0 starts no threads. VS2_PROGRESS_LIMIT is how many without a step are, 45 without it;
+ * 0: any number is fine. */
 #ifndef VS2_TRAIN_HEARTBEAT_H
 #define VS2_TRAIN_HEARTBEAT_H
 
@@ -19,13 +22,18 @@
 
 struct heartbeat;
 
-/* *seconds = VS2_SILENCE_LIMIT; a usage error where it is no such number. */
-enum status heartbeat_read_limit(double *seconds, struct error *err);
+/* Seconds. */
+struct heartbeat_limits {
+    double silence, progress;
+};
 
-/* Starts the thread; collective over the transport, which must stay open; the limit of process 0 counts.
+/* From the environment; a usage error where a variable is no such number. */
+enum status heartbeat_read_limits(struct heartbeat_limits *limits, struct error *err);
+
+/* Starts the thread; collective over the transport, which must stay open; the limits of process 0 count.
  * *heartbeat is NULL where no one is to be watched, and the functions below take that. */
-enum status heartbeat_start(struct heartbeat **heartbeat, struct transport *transport, double limit,
-                            struct error *err);
+enum status heartbeat_start(struct heartbeat **heartbeat, struct transport *transport,
+                            struct heartbeat_limits limits, struct error *err);
 void heartbeat_stop(struct heartbeat *heartbeat);
 
 /* How many seconds processes may wait for another one that is busy; infinity at first. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/activity.h"
 #include "base/memory.h"
 #include "tensor/cpu/attention_plan.h"
 #include "tensor/cpu/cpu.h"
@@ -144,6 +145,7 @@ static void empty_state(struct attention_state state, int rows) {
 static void attend_block(const struct attention_call *call, const struct attention_block *block,
                          int kv_head) {
     struct workspace space = workspace_of_thread(call);
+    activity_step(); /* all of a long row's blocks take minutes */
     load_queries(call, block, kv_head, 0, block->rows, space.q);
     if (block->parts == 0) empty_state(space.total, block->rows);
     for (int64_t p = block->part; p < block->part + block->parts; p++) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/activity.h"
 #include "base/memory.h"
 #include "tensor/cpu/attention_backward_plan.h"
 #include "tensor/cpu/attention_plan.h"
@@ -157,6 +158,7 @@ static void attend_keys(struct backward_call *call, struct workspace *space, int
                                      head_at(call, call->v, keys->key, kv_head), call->k.dtype,
                                      call->k.stride, call->v.stride};
     space->keys.keys = keys->keys;
+    activity_step();
     call->kernels->pack(&space->keys, &source);
     for (int64_t p = keys->part; p < keys->part + keys->parts; p++)
         attend_part(call, space, index, &call->plan.parts[p], kv_head);

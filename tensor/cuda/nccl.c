@@ -163,8 +163,8 @@ void cuda_await_collectives(struct device *device, enum collective_mark mark) {
 /* ---- Waiting ----------------------------------------------------------------------------------------- */
 
 /* Where another process is gone, work that waits for it would never end: NCCL is asked while it lasts. It
- * knows of processes that it reaches over a network; of those of the same machine the heartbeat does
- * (train/heartbeat.h). */
+ * knows of processes that it reaches over a network; of those of the same machine, and of those that hang,
+ * the heartbeat does (train/heartbeat.h). */
 static void wait_for(struct device *device, cudaStream_t stream, const char *what) {
     struct cuda_nccl *nccl = cuda_state(device)->nccl;
     if (!nccl || !nccl->comm) {

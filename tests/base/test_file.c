@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/activity.h"
 #include "base/file.h"
 #include "base/json.h"
 
@@ -19,21 +20,32 @@ int __real_fsync(int fd);
 int __real_rename(const char *from, const char *to);
 ssize_t __wrap_write(int fd, const void *data, size_t size);
 int __wrap_fsync(int fd);
+int __wrap_fdatasync(int fd);
 int __wrap_rename(const char *from, const char *to);
 
-enum fault { NO_FAULT, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME, SHORT_WRITES };
+enum fault { NO_FAULT, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME, SHORT_WRITES, LOST_WRITES, FAULT_FDATASYNC };
 static enum fault fault;
+static int syncs; /* of data */
 
 ssize_t __wrap_write(int fd, const void *data, size_t size) {
     if (fault == FAULT_WRITE) {
         errno = ENOSPC;
         return -1;
     }
+    if (fault >= LOST_WRITES) return (ssize_t)size;
     return __real_write(fd, data, fault == SHORT_WRITES && size > 3 ? 3 : size);
 }
 
 int __wrap_fsync(int fd) {
     if (fault != FAULT_FSYNC) return __real_fsync(fd);
+    errno = EIO;
+    return -1;
+}
+
+int __wrap_fdatasync(int fd) {
+    (void)fd;
+    syncs++;
+    if (fault != FAULT_FDATASYNC) return 0;
     errno = EIO;
     return -1;
 }
@@ -94,6 +106,29 @@ static void failed_write_leaves_the_old_file(void **state) {
     fault = NO_FAULT;
     assert_int_equal(file_write("/nonexistent/folder/file", "x", 1, &err), STATUS_FAILED);
     assert_non_null(strstr(err.message, "No such file"));
+}
+
+/* A long file goes to the disk while it is written, and its pieces are seen by who watches the process. */
+static void long_file_by_pieces(void **state) {
+    (void)state;
+    enum { MEGABYTES = 600 };
+    static const char megabyte[1 << 20];
+    struct error err;
+    struct file_writer writer;
+    syncs = 0;
+    fault = LOST_WRITES;
+    const uint64_t before = activity_now().steps;
+    assert_int_equal(file_writer_open(&writer, path, &err), STATUS_OK);
+    for (int i = 0; i < MEGABYTES; i++) file_writer_write(&writer, megabyte, sizeof megabyte);
+    assert_int_equal(file_writer_commit(&writer, &err), STATUS_OK);
+    assert_int_equal(syncs, 2);
+    assert_true(activity_now().steps - before >= MEGABYTES / 16);
+    fault = FAULT_FDATASYNC;
+    assert_int_equal(file_writer_open(&writer, path, &err), STATUS_OK);
+    for (int i = 0; i < MEGABYTES; i++) file_writer_write(&writer, megabyte, sizeof megabyte);
+    assert_int_equal(file_writer_commit(&writer, &err), STATUS_FAILED);
+    assert_non_null(strstr(err.message, strerror(EIO)));
+    assert_int_equal(syncs, 3);
 }
 
 static void read_errors(void **state) {
@@ -173,6 +208,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(written_whole, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(failed_write_leaves_the_old_file, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(long_file_by_pieces, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(read_errors, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(mapped, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(json_errors_name_the_place, make_folder, remove_folder),

@@ -1,6 +1,6 @@
 /* Runs that are killed or go on from a checkpoint, on a device whose memory the host cannot reach, and with
  * the optimizer's state moving between that memory and the host's. Run alone here; test_nccl.sh runs it with
- * two processes. */
+ * two processes, and with VS2_TEST_FREEZE in a run of which one gets stuck: to be ended from outside. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "model/language.h"
 #include "tests/device.h"
 #include "tests/train/support_outputs.h"
 #include "tests/train/support_runs.h"
@@ -26,6 +27,7 @@ enum { STEPS = 3, SAVED = 2 };
 static struct error err;
 static struct communicator *all; /* NULL: this process is alone */
 static const char *folder;       /* of all runs, and of all processes */
+static bool told_to_wait;        /* the run has overlap_comm: false */
 
 /* A run into NAME, whose optimizer's state is the host's if it `offloads`; from the checkpoint after
  * SAVED steps of the run `from`, where that is not NULL. */
@@ -52,6 +54,7 @@ static enum status run(const struct plan *plan) {
     say(words, "video_maxlen=2");
     say(words, "video_min_pixels=3136");
     say(words, "video_max_pixels=3136");
+    say(words, "per_device_train_batch_size=1"); /* rows for each process */
     say(words, "gradient_accumulation_steps=1");
     say(words, "learning_rate=1e-3");
     say(words, "max_steps=%d", STEPS);
@@ -67,9 +70,11 @@ static enum status run(const struct plan *plan) {
     say(words, "offload_optimizer=%s", plan->offloads ? "true" : "false");
     say(words, "zero_stage=%d", plan->stage);
     if (plan->waits) say(words, "overlap_comm=false");
+    say(words, "ddp_timeout=180000000"); /* as published */
     if (plan->from) say(words, "resume_from_checkpoint=%s/%s/checkpoint-%d", folder, plan->from, SAVED);
     if (train_config_read(NULL, words->list, words->count, &config, &err)) fail_msg("%s", err.message);
     config.processes = all;
+    told_to_wait = plan->waits;
     enum status status = train_sft_run(&config, &err);
     train_config_free(&config);
     free(words);
@@ -144,14 +149,39 @@ enum status __wrap_optimizer_open(struct optimizer *optimizer, struct model *mod
                                   const struct freeze *freeze, struct optimizer_sharing sharing,
                                   struct error *error);
 
-/* Nothing says overlap_comm in runs that get here: so they go on where the devices exchange by themselves. */
+/* Where the devices exchange by themselves they do so beside the passes, unless told not to. */
 enum status __wrap_optimizer_open(struct optimizer *optimizer, struct model *model,
                                   const struct freeze *freeze, struct optimizer_sharing sharing,
                                   struct error *error) {
     const char *joined = getenv("VS2_TEST_JOINED"); /* "yes", or "no" */
-    if (all && joined) assert_int_equal(sharing.overlaps, joined[0] == 'y');
+    if (all && joined) assert_int_equal(sharing.overlaps, joined[0] == 'y' && !told_to_wait);
     if (!all) assert_false(sharing.overlaps);
     return __real_optimizer_open(optimizer, model, freeze, sharing, error);
+}
+
+/* ---- A process that gets stuck ----------------------------------------------------------------------- */
+
+void __real_language_loss(const struct model *model, const struct model *gradients, struct arena *arena,
+                          const struct language_loss *loss);
+void __wrap_language_loss(const struct model *model, const struct model *gradients, struct arena *arena,
+                          const struct language_loss *loss);
+
+/* With VS2_TEST_FREEZE the last process's thread that trains goes no further than its second loss; its
+ * other threads live on. */
+void __wrap_language_loss(const struct model *model, const struct model *gradients, struct arena *arena,
+                          const struct language_loss *loss) {
+    static int calls;
+    if (all && getenv("VS2_TEST_FREEZE") && communicator_rank(all) > 0 && ++calls == SAVED)
+        for (;;) pause();
+    __real_language_loss(model, gradients, arena, loss);
+}
+
+/* "waits": it exchanges between passes; else as the devices can. */
+static void test_frozen(void **state) {
+    (void)state;
+    const char *way = getenv("VS2_TEST_FREEZE");
+    const struct plan plan = {.name = "frozen", .stage = 2, .waits = strcmp(way, "waits") == 0};
+    fail_msg("a run with a stuck process ended with %d", (int)run(&plan));
 }
 
 /* ---- Tests ------------------------------------------------------------------------------------------- */
@@ -244,11 +274,13 @@ static int run_alone(void) {
 
 /* VS2_TEST_FOLDER is there for all of them. */
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stages), cmocka_unit_test(test_some_overlap)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stages), cmocka_unit_test(test_some_overlap)},
+                            frozen[] = {cmocka_unit_test(test_frozen)};
     folder = getenv("VS2_TEST_FOLDER");
     if (!folder) return run_alone();
     if (communicator_open(&all, &err) != STATUS_OK) return EXIT_FAILURE;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = getenv("VS2_TEST_FREEZE") ? cmocka_run_group_tests(frozen, NULL, NULL)
+                                           : cmocka_run_group_tests(tests, NULL, NULL);
     communicator_close(all, failed ? STATUS_FAILED : STATUS_OK);
     return failed;
 }

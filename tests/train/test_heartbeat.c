@@ -1,5 +1,6 @@
 /* Processes that get nowhere. Run alone nothing is watched; test_processes.sh runs it by mpirun with two,
  * which must be ended from outside: what VS2_TEST_HANG says goes wrong. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "base/activity.h"
+#include "base/clock.h"
 #include "train/communicator.h"
 #include "train/heartbeat.h"
 
@@ -34,37 +37,77 @@ static void test_alone(void **state) {
     assert_int_equal(communicator_size(all), getenv("VS2_TEST_HANG") ? 2 : 1);
 }
 
-static void test_limit(void **state) {
-    (void)state;
+/* One limit by its variable; the other one stays as it is. */
+static void check_limit(const char *variable, double standard, size_t place) {
     static const char *const bad[] = {"", "soon", "5s", "-1", "nan"};
-    const char *given = getenv("VS2_SILENCE_LIMIT");
+    const char *given = getenv(variable);
     char *before = given ? strdup(given) : NULL;
-    double seconds;
+    struct heartbeat_limits limits;
+    const double *limit = place ? &limits.progress : &limits.silence;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        setenv("VS2_SILENCE_LIMIT", bad[i], 1);
-        assert_int_equal(heartbeat_read_limit(&seconds, &err), STATUS_USAGE);
-        assert_non_null(strstr(err.message, "VS2_SILENCE_LIMIT="));
+        setenv(variable, bad[i], 1);
+        assert_int_equal(heartbeat_read_limits(&limits, &err), STATUS_USAGE);
+        assert_non_null(strstr(err.message, variable));
     }
-    setenv("VS2_SILENCE_LIMIT", "2.5", 1);
-    assert_int_equal(heartbeat_read_limit(&seconds, &err), STATUS_OK);
-    assert_true(seconds == 2.5);
-    unsetenv("VS2_SILENCE_LIMIT");
-    assert_int_equal(heartbeat_read_limit(&seconds, &err), STATUS_OK);
-    assert_true(seconds == 30);
-    if (before) setenv("VS2_SILENCE_LIMIT", before, 1);
+    setenv(variable, "2.5", 1);
+    assert_int_equal(heartbeat_read_limits(&limits, &err), STATUS_OK);
+    assert_true(*limit == 2.5);
+    unsetenv(variable);
+    assert_int_equal(heartbeat_read_limits(&limits, &err), STATUS_OK);
+    assert_true(*limit == standard);
+    if (before) setenv(variable, before, 1);
     free(before);
 }
 
-/* Process 1 is busy for good, and process 0 waits for it. */
+static void test_limits(void **state) {
+    (void)state;
+    check_limit("VS2_SILENCE_LIMIT", 30, 0);
+    check_limit("VS2_PROGRESS_LIMIT", 45, 1);
+}
+
+/* Process 1 does something, as far as can be seen, for so many seconds, or for good. */
+static void be_busy(double seconds) {
+    const double end = clock_seconds() + seconds;
+    while (communicator_rank(all) == 1 && clock_seconds() < end) {
+        usleep(100000);
+        activity_step();
+    }
+}
+
+/* Process 0 waits for process 1, which takes too long. */
 static void test_busy(void **state) {
     (void)state;
     double value = 1;
     if (!hangs_by("busy")) return;
     communicator_patience(all, 2);
     communicator_say(all, "dreaming");
+    be_busy(INFINITY);
+    assert_int_equal(communicator_sum_values(all, &value, 1, &err), STATUS_OK);
+    fail_msg("process 0 was not ended");
+}
+
+/* It may take longer than VS2_PROGRESS_LIMIT, but not do nothing for that long. */
+static void test_still(void **state) {
+    (void)state;
+    double value = 1;
+    if (!hangs_by("still")) return;
+    communicator_say(all, "asleep");
+    be_busy(5);
+    assert_int_equal(communicator_sum_values(all, &value, 1, &err), STATUS_OK);
+    puts("process 1 was busy, and has got there");
+    fflush(stdout);
     while (communicator_rank(all) == 1) sleep(1);
     assert_int_equal(communicator_sum_values(all, &value, 1, &err), STATUS_OK);
     fail_msg("process 0 was not ended");
+}
+
+/* Both wait for their devices, which will never be done. */
+static void test_device(void **state) {
+    (void)state;
+    if (!hangs_by("device")) return;
+    activity_wait(true);
+    sleep(30);
+    fail_msg("process %d was not ended", communicator_rank(all));
 }
 
 /* Process 0 wants what process 1, which waits for something else, does not send. */
@@ -86,10 +129,8 @@ static void test_wait(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_busy),
-        cmocka_unit_test(test_wait),
+        cmocka_unit_test(test_alone), cmocka_unit_test(test_limits), cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_still), cmocka_unit_test(test_device), cmocka_unit_test(test_wait),
     };
     if (communicator_open(&all, &err) != STATUS_OK) return EXIT_FAILURE;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,35 @@ fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 port=$((20000 + ($$ + 6000) % 12000))
+
+# start TEST PROCESSES FOLDER: of ours, which meet over TCP. $codes is how they ended, $scratch/out.RANK what they said.
+start() {
+  local test=$1 processes=$2 pids=() pid rank
+  mkdir "$scratch/$3"
+  rm -f "$scratch"/out.*
+  export WORLD_SIZE=$processes VS2_TEST_PROCESSES=$processes MASTER_PORT=$((port++)) VS2_TEST_FOLDER=$scratch/$3
+  for ((rank = 0; rank < processes; rank++)); do
+    RANK=$rank LOCAL_RANK=$rank "$build/tests/train_test_$test" >"$scratch/out.$rank" 2>&1 &
+    pids+=($!)
+  done
+  codes=()
+  for pid in "${pids[@]}"; do
+    codes+=(0)
+    wait "$pid" || codes[-1]=$?
+  done
+}
+
+# One of two gets stuck in a step, and the other's GPU waits for it in an exchange between or beside the passes: all are
+# ended, and the words tell who it was. A minute is the limit, of which the standard limit of 45 s is a part.
+for way in waits overlaps; do
+  begun=$SECONDS
+  VS2_PROGRESS_LIMIT=4 VS2_TEST_FREEZE=$way start device_resume 2 "frozen-$way"
+  [ "${codes[0]}" != 0 ] && [ "${codes[1]}" != 0 ] && [ $((SECONDS - begun)) -lt 60 ] ||
+    { cat "$scratch"/out.*; echo "FAILED: a stuck process ($way): ${codes[*]} after $((SECONDS - begun)) s"; exit 1; }
+  grep -qE 'error: processes wait for .*: process 1 on .* \(step 2 of 3\) is busy after [0-9]+ exchanges, and did nothing for' \
+    "$scratch/out.0" || { cat "$scratch"/out.*; echo "FAILED: who is stuck ($way)"; exit 1; }
+done
+
 # The last one: two processes on one GPU, which NCCL does not join; they exchange through host memory.
 for run in "communicator 2" "communicator 3" "sharing 2" "device_resume 2" "communicator 2 shared"; do
   read -r test processes shared <<<"$run"
@@ -24,15 +53,9 @@ for run in "communicator 2" "communicator 3" "sharing 2" "device_resume 2" "comm
     export VS2_EMULATED_GPUS=1 VS2_EMULATED_GPUS_ARE_SHARED=1 VS2_TEST_JOINED=no
   fi
   [ "$processes" -le "$gpus" ] || continue
-  mkdir "$scratch/$test-$processes$shared"
-  export WORLD_SIZE=$processes VS2_TEST_PROCESSES=$processes MASTER_PORT=$((port++)) VS2_TEST_FOLDER=$scratch/$test-$processes$shared
-  pids=()
-  for ((rank = 0; rank < processes; rank++)); do
-    RANK=$rank LOCAL_RANK=$rank "$build/tests/train_test_$test" >"$scratch/out.$rank" 2>&1 &
-    pids+=($!)
-  done
-  for pid in "${pids[@]}"; do
-    wait "$pid" || { cat "$scratch"/out.*; echo "FAILED: $test with $processes processes"; exit 1; }
+  start "$test" "$processes" "$test-$processes$shared"
+  for code in "${codes[@]}"; do
+    [ "$code" = 0 ] || { cat "$scratch"/out.*; echo "FAILED: $test with $processes processes"; exit 1; }
   done
 done
 echo "all well"

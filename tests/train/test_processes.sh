@@ -216,6 +216,23 @@ if VS2_SILENCE_LIMIT=2 VS2_TEST_HANG=busy mpirun -n 2 "$build/tests/train_test_h
 then fail "a process that is busy for good went unnoticed"; fi
 grep -qE "processes wait for .*: process 1 on .*\(dreaming\) is busy after" "$scratch/out" ||
   { cat "$scratch/out"; fail "who is busy is not said"; }
+# ... or does nothing, which busy ones may not do for as long.
+if VS2_SILENCE_LIMIT=9 VS2_PROGRESS_LIMIT=2 VS2_TEST_HANG=still mpirun -n 2 "$build/tests/train_test_heartbeat" >"$scratch/out" 2>&1
+then fail "a process that does nothing went unnoticed"; fi
+grep -q "process 1 was busy, and has got there" "$scratch/out" || { cat "$scratch/out"; fail "a busy process was ended"; }
+grep -qE "processes wait for .*: process 1 on .*\(asleep\) is busy after 1 exchanges, and did nothing for" "$scratch/out" ||
+  { cat "$scratch/out"; fail "who does nothing is not said"; }
+# One whose thread that trains is stuck in a step, while the others live on.
+mkdir "$scratch/frozen"
+if VS2_PROGRESS_LIMIT=3 VS2_TEST_FREEZE=yes VS2_TEST_FOLDER=$scratch/frozen mpirun -n 2 \
+  "$build/tests/train_test_device_resume" >"$scratch/out" 2>&1; then fail "a stuck process went unnoticed"; fi
+grep -qE "processes wait for .*: process 1 on .* \(step 2 of 3\) is busy after [0-9]+ exchanges, and did nothing for" "$scratch/out" ||
+  { cat "$scratch/out"; fail "who is stuck is not said"; }
+# Processes that wait for their devices.
+if VS2_SILENCE_LIMIT=9 VS2_PROGRESS_LIMIT=2 VS2_TEST_HANG=device mpirun -n 2 "$build/tests/train_test_heartbeat" >"$scratch/out" 2>&1
+then fail "processes whose devices are stuck went unnoticed"; fi
+grep -qE "all processes wait for each other for .*: process 0 on .* waits for its device after 0 exchanges.*; process 1" "$scratch/out" ||
+  { cat "$scratch/out"; fail "who waits for devices is not said"; }
 # Processes that wait for each other.
 if VS2_SILENCE_LIMIT=2 VS2_TEST_HANG=wait mpirun -n 2 "$build/tests/train_test_heartbeat" >"$scratch/out" 2>&1
 then fail "processes that wait for each other went unnoticed"; fi

@@ -343,7 +343,7 @@ static const char *live(struct transport *t, struct error *err, int rank, int si
     char own = (char)rank, all[PROCESSES_MOST];
     struct heartbeat *heartbeat;
     if (meet(t, rank, size, err) != STATUS_OK) return "no meeting";
-    enum status status = heartbeat_start(&heartbeat, t, 30, err);
+    enum status status = heartbeat_start(&heartbeat, t, (struct heartbeat_limits){30, 45}, err);
     if (status == STATUS_OK) status = transport_gather(t, all, &own, 1, err);
     heartbeat_stop(heartbeat);
     transport_close(t);
