@@ -22,18 +22,20 @@ void cuda_rope_table(struct device *device, struct tensor cosine, struct tensor 
                 cuda_state(device)->fault);
 }
 
-/* A thread turns WIDTH pairs of one head; blockIdx.y is the head. */
+/* A thread turns WIDTH pairs of one head; heads follow each other in a row's threads, as one has few pairs.
+ */
 template <int WIDTH>
 static __global__ void rope_kernel(struct tensor x, struct tensor cosine, struct tensor sine, float direction,
-                                   unsigned blocks_a_row) {
+                                   int heads, unsigned blocks_a_row) {
     struct place p = place_in(blocks_a_row, WIDTH);
-    int64_t half = cosine.cols, first = blockIdx.y * 2 * half + p.col;
-    if (p.col >= half) return;
+    unsigned half = (unsigned)cosine.cols, head = (unsigned)p.col / half, col = (unsigned)p.col % half;
+    int64_t first = (int64_t)head * 2 * half + col;
+    if (head >= (unsigned)heads) return;
     float a[WIDTH], b[WIDTH], c[WIDTH], s[WIDTH];
     load_run(a, x, p.row, first);
     load_run(b, x, p.row, first + half);
-    load_run(c, cosine, p.row, p.col);
-    load_run(s, sine, p.row, p.col);
+    load_run(c, cosine, p.row, col);
+    load_run(s, sine, p.row, col);
     for (int i = 0; i < WIDTH; i++) {
         float turn = direction * s[i], one = a[i], two = b[i];
         a[i] = one * c[i] - two * turn;
@@ -46,8 +48,7 @@ static __global__ void rope_kernel(struct tensor x, struct tensor cosine, struct
 void cuda_rope_forward(struct device *device, struct tensor x, struct tensor cosine, struct tensor sine,
                        int heads, bool inverse) {
     bool wide = is_wide(tensor_cols(x, 0, cosine.cols)) && is_wide(cosine) && is_wide(sine);
-    struct row_grid g = row_grid(x.rows, cosine.cols, wide ? RUN : 1);
-    g.grid.y = (unsigned)heads;
+    struct row_grid g = row_grid(x.rows, heads * cosine.cols, wide ? RUN : 1);
     cuda_launch(device, wide ? rope_kernel<RUN> : rope_kernel<1>, g.grid, g.threads, 0, x, cosine, sine,
-                inverse ? -1.0f : 1.0f, g.blocks_a_row);
+                inverse ? -1.0f : 1.0f, heads, g.blocks_a_row);
 }
