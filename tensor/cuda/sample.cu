@@ -133,7 +133,7 @@ static __device__ void count_digits(const struct row *row, const struct cut *cut
     for (int64_t id = threadIdx.x; id < row->vocabulary; id += blockDim.x) {
         float value = value_of(row, id);
         unsigned long long rank = rank_of(value, id);
-        if (!is_left(row, value, id) || (shift < 56 && rank >> (shift + 8) != prefix)) continue;
+        if ((shift < 56 && rank >> (shift + 8) != prefix) || !is_left(row, value, id)) continue;
         unsigned digit = (unsigned)(rank >> shift) & (DIGITS - 1);
         if (!cut->by_count) add_mass(shared, digit, mass_of(row, value));
         atomicAdd(&shared->counts[digit], 1u);
