@@ -6,7 +6,8 @@
  *       model.safetensors            or model-0000X-of-0000Y.safetensors with their index
  *       trainer_state.json, trainer_log.jsonl, ...  the files that the caller gives
  *       vs2_state/model.safetensors  f32 weights and moments of what is trained, and a moving reference
- *       vs2_state/state.json         the caller's state, what must be equal on resume, all files' sizes
+ *       vs2_state/state.json         the caller's state, what must be equal on resume, all files' sizes, and
+ * the checkpoint's number among those that were written here
  *
  * Where processes share the state each writes what it keeps, its shard (train/communicator.h) of every
  * parameter, side by side, and nothing of it goes over the wire:

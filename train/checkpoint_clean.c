@@ -69,16 +69,33 @@ static int64_t step_of(const char *name) {
     return step;
 }
 
-/* When a checkpoint was written: its folder's last change. Steps decide between those of one moment. */
+/* When a checkpoint was written: by the number that its state has for it, as steps begin again where a run
+ * goes on from an older one, and times of folders are lost in copies. Older checkpoints have none, and come
+ * before: by their folder's last change, and their step. */
 struct age {
+    int64_t saves;
     struct timespec when;
     int64_t step;
 };
 
 static bool is_later(struct age a, struct age b) {
+    if (a.saves != b.saves) return a.saves > b.saves;
     if (a.when.tv_sec != b.when.tv_sec) return a.when.tv_sec > b.when.tv_sec;
     if (a.when.tv_nsec != b.when.tv_nsec) return a.when.tv_nsec > b.when.tv_nsec;
     return a.step > b.step;
+}
+
+/* The number of the checkpoint at PATH; 0: it has none, or is not complete. */
+static int64_t read_saves(const char *path) {
+    struct error ignored;
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s/%s", checkpoint_state_folder, checkpoint_state_file);
+    char *file = file_join(path, name, &ignored);
+    json_t *state = file ? json_read_file(file, STATE_LIMIT, &ignored) : NULL;
+    int64_t saves = json_integer_value(json_object_get(state, "saves"));
+    json_decref(state);
+    free(file);
+    return saves > 0 ? saves : 0;
 }
 
 /* Whether NAME in the folder is called as a checkpoint; *age is its age then. */
@@ -89,9 +106,21 @@ static bool find_age(const char *output_dir, const char *name, struct age *age) 
     if (age->step < 0) return false;
     char *path = file_join(output_dir, name, &ignored);
     bool found = path && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    if (found) age->when = info.st_mtim;
+    if (found) *age = (struct age){read_saves(path), info.st_mtim, age->step};
     free(path);
     return found;
+}
+
+int64_t checkpoint_last_save(const char *output_dir) {
+    struct error ignored;
+    struct folder_names list;
+    struct age age;
+    int64_t last = 0;
+    if (folder_list(output_dir, &list, &ignored) != STATUS_OK) return 0;
+    for (size_t i = 0; i < list.count; i++)
+        if (find_age(output_dir, list.names[i], &age) && age.saves > last) last = age.saves;
+    folder_names_free(&list);
+    return last;
 }
 
 static bool is_complete(const char *folder, struct text *notes) {

@@ -91,6 +91,10 @@ enum status checkpoint_complete(const char *folder, json_t **state, struct error
 enum status checkpoint_publish(const char *output_dir, const char *written, const char *name,
                                struct error *err);
 
+/* checkpoint_clean.c: the number of the checkpoint there that was written last; 0: there is none, or it has
+ * no number. */
+int64_t checkpoint_last_save(const char *output_dir);
+
 /* checkpoint_clean.c: removes the checkpoints written first beyond `limit`; step `keep` stays. */
 enum status checkpoint_limit(const char *output_dir, int64_t limit, int64_t keep, struct error *err);
 

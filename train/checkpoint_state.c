@@ -207,10 +207,11 @@ enum status checkpoint_write_state(const struct checkpoint_content *content, con
     if (status == STATUS_OK) status = list_all_sizes(folder, processes, sizes, err);
     if (status == STATUS_OK) status = join_checksums(checksums, processes, sums, err);
     if (status == STATUS_OK) {
-        json_t *json =
-            json_pack("{s:i, s:I, s:i, s:O, s:O, s:O, s:O}", "format", CHECKPOINT_FORMAT, "step",
-                      (json_int_t)content->step, "processes", processes, "state", content->state,
-                      "configuration", content->run->configuration, "files", sizes, "checksums", sums);
+        json_t *json = json_pack("{s:i, s:I, s:I, s:i, s:O, s:O, s:O, s:O}", "format", CHECKPOINT_FORMAT,
+                                 "step", (json_int_t)content->step, "saves",
+                                 (json_int_t)checkpoint_last_save(content->run->output_dir) + 1, "processes",
+                                 processes, "state", content->state, "configuration",
+                                 content->run->configuration, "files", sizes, "checksums", sums);
         status = json_write_file(inner, checkpoint_state_file, json, err);
         json_decref(json);
     }

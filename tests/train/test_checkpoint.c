@@ -3,6 +3,7 @@
  * errors. VS2_KEEP_OUTPUTS names a folder in which checkpoints and a final model stay, for
  * tests/reference/outputs.py. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -238,6 +239,34 @@ static void config_keeps_what_it_does_not_know(void **unused) {
         outputs_remove(folder);
     }
     fake_free(&fake);
+}
+
+/* Gives the folder a last change that is so many seconds after the epoch, as copies do that keep no times. */
+static void set_time(const char *folder, const char *name, time_t seconds) {
+    const struct timespec times[2] = {{.tv_sec = seconds}, {.tv_sec = seconds}};
+    char *path = in_folder(folder, name);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    free(path);
+}
+
+/* The last one is the last that was written: not the largest step, and not the latest folder. */
+static void order_is_that_of_writing(void **unused) {
+    (void)unused;
+    struct fake fake = fake_new();
+    char *folder = outputs_folder();
+    struct checkpoint_run run = fake_run(&fake, folder);
+    save_surely(&run, &fake, 90); /* of a run before, longer than this one */
+    save_surely(&run, &fake, 1);
+    save_surely(&run, &fake, 2);
+    set_time(folder, "checkpoint-90", 3000);
+    set_time(folder, "checkpoint-1", 2000);
+    set_time(folder, "checkpoint-2", 1000);
+    assert_int_equal(newest_step(&fake, &run), 2);
+    run.total_limit = 2;
+    save_surely(&run, &fake, 3);
+    assert_names(folder, "checkpoint-2 checkpoint-3 ");
+    fake_free(&fake);
+    outputs_remove(folder);
 }
 
 static void only_so_many_are_kept(void **unused) {
@@ -594,6 +623,7 @@ int main(void) {
         cmocka_unit_test(saved_and_taken_back),
         cmocka_unit_test(a_thread_writes_what_the_loop_would),
         cmocka_unit_test(config_keeps_what_it_does_not_know),
+        cmocka_unit_test(order_is_that_of_writing),
         cmocka_unit_test(only_so_many_are_kept),
         cmocka_unit_test(a_model_alone_is_not_gone_on_from),
         cmocka_unit_test(a_full_disk_leaves_the_old_ones),
