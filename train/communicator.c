@@ -51,8 +51,11 @@ int communicator_size(const struct communicator *communicator) {
 
 void communicator_close(struct communicator *communicator, enum status status) {
     if (!communicator) return;
-    if (status != STATUS_OK && !communicator_agreed(communicator))
+    if (status != STATUS_OK && !communicator_agreed(communicator)) {
+        heartbeat_miss(communicator->heartbeat);
+        heartbeat_stop(communicator->heartbeat);
         transport_abort(&communicator->transport, status);
+    }
     /* Nobody falls silent before all are here. */
     struct error ignored;
     double none = 0;
@@ -80,7 +83,7 @@ enum status communicator_gather_now(struct communicator *c, const char *name, vo
                                     size_t bytes, struct error *err) {
     heartbeat_wait(c->heartbeat, name);
     enum status status = transport_gather(&c->transport, all, own, bytes, err);
-    heartbeat_go_on(c->heartbeat);
+    heartbeat_go_on(c->heartbeat, status);
     return status;
 }
 
@@ -88,7 +91,7 @@ enum status communicator_sum_now(struct communicator *c, float *received, const 
                                  struct error *err) {
     heartbeat_wait(c->heartbeat, "gradients");
     enum status status = transport_exchange(&c->transport, received, sent, bytes, err);
-    heartbeat_go_on(c->heartbeat);
+    heartbeat_go_on(c->heartbeat, status);
     const size_t count = bytes / sizeof *received;
     for (size_t r = 1; status == STATUS_OK && r < (size_t)c->size; r++)
         for (size_t i = 0; i < count; i++) received[i] += received[r * count + i];

@@ -469,7 +469,7 @@ static enum status collect_part(struct communicator *c, struct device *device, i
     if (c->rank > 0 && own.count > 0) { /* process 0 waits for it, whatever it is worth */
         heartbeat_wait(c->heartbeat, "parts for process 0");
         sent = transport_send(&c->transport, 0, room, (size_t)own.count * sizeof *room, err);
-        heartbeat_go_on(c->heartbeat);
+        heartbeat_go_on(c->heartbeat, sent);
         if (sent != STATUS_OK) status = sent;
     }
     for (int r = 1; c->rank == 0 && status == STATUS_OK && r < c->size; r++) {
@@ -478,7 +478,7 @@ static enum status collect_part(struct communicator *c, struct device *device, i
         heartbeat_wait(c->heartbeat, "parts of the others");
         status = transport_receive(&c->transport, r, elements + (part.first - wanted.first),
                                    (size_t)part.count * sizeof *elements, err);
-        heartbeat_go_on(c->heartbeat);
+        heartbeat_go_on(c->heartbeat, status);
     }
     return status;
 }

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
+#include <linux/errqueue.h>
 #include <math.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -23,8 +24,9 @@
 
 enum { WORDS = 128, EXCHANGE = 32, HOST = 64, ADDRESSES = 16, TOLD_OF = 4 };
 
-/* Seconds: between two beats, and that are too long for a beat that was not held up. */
-static const double period = 1, held_up = 3;
+/* Seconds: between two beats, and that are too long for a beat that was not held up; between two looks at who
+ * is gone, and that a process waits before it looks. */
+static const double period = 1, held_up = 3, look_period = 0.1, look_after = 0.2;
 
 /* So that all end within a minute. */
 static const struct heartbeat_limits standard_limits = {.silence = 30, .progress = 45};
@@ -38,11 +40,14 @@ struct condition {
     char words[WORDS];
 };
 
+/* Why a beat comes: the process goes on; it ends, and is not to be missed; it ends all, and has said why. */
+enum beat_kind { BEAT_GOES_ON, BEAT_ENDS, BEAT_ENDS_ALL };
+
 /* What goes over the wire. All processes run the same program. */
 struct beat {
     uint64_t token; /* the run's: others are not listened to */
     int32_t rank;
-    bool ends; /* of process 0: it ends all, and has said why */
+    int32_t kind;
     struct condition condition;
 };
 
@@ -59,9 +64,9 @@ struct invitation {
 /* What process 0 knows of a process, and the others of process 0. */
 struct peer {
     char host[HOST];
-    bool reached;                 /* something was heard of it */
+    bool reached, ended;          /* something was heard of it; it said that it ends */
     double heard, moved, stepped; /* when: the last time; it began or ended to wait; it did anything */
-    struct sockaddr_in from;
+    struct sockaddr_in from;      /* its beats came from there */
     struct condition condition;
 };
 
@@ -73,11 +78,16 @@ struct heartbeat {
     struct peer *peers;      /* [size]; but for process 0 only the first is looked at */
     double start, last;      /* when the thread began, and looked around last */
     bool noted;              /* that some cannot be reached */
+    struct {                 /* when the last look at who is gone was, and since when this process has ... */
+        double last, since;
+        int64_t exchanges; /* ... these exchanges and steps */
+        uint64_t steps;
+    } look;
     pthread_t thread;
     pthread_mutex_t mutex; /* of what follows */
     struct condition own;
     double patience;
-    bool stops;
+    bool stops, misses; /* the thread is to end; is to look who is gone */
 };
 
 /* ---- The start --------------------------------------------------------------------------------------- */
@@ -117,7 +127,8 @@ static enum status open_socket(struct heartbeat *heartbeat, struct invitation *o
     socklen_t length = sizeof address;
     heartbeat->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (heartbeat->socket < 0 || bind(heartbeat->socket, (struct sockaddr *)&address, length) != 0 ||
-        getsockname(heartbeat->socket, (struct sockaddr *)&address, &length) != 0)
+        getsockname(heartbeat->socket, (struct sockaddr *)&address, &length) != 0 ||
+        setsockopt(heartbeat->socket, IPPROTO_IP, IP_RECVERR, &(int){1}, sizeof(int)) != 0)
         return error_set(err, "a socket for heartbeats: %s", strerror(errno));
     own->port = address.sin_port;
     return STATUS_OK;
@@ -146,9 +157,12 @@ static struct condition own_condition(struct heartbeat *heartbeat) {
 }
 
 /* Datagrams may be lost: a beat that is not sent is one of these. */
-static void send_beat(struct heartbeat *heartbeat, struct sockaddr_in to, bool ends) {
-    const struct beat beat = {heartbeat->first.token, heartbeat->rank, ends, own_condition(heartbeat)};
-    (void)sendto(heartbeat->socket, &beat, sizeof beat, 0, (const struct sockaddr *)&to, sizeof to);
+static void send_beat(struct heartbeat *heartbeat, struct sockaddr_in to, enum beat_kind kind) {
+    const struct beat beat = {heartbeat->first.token, heartbeat->rank, kind, own_condition(heartbeat)};
+    /* What is said of an earlier one keeps this one back, once. */
+    for (int tries = 0; tries < 2; tries++)
+        if (sendto(heartbeat->socket, &beat, sizeof beat, 0, (const struct sockaddr *)&to, sizeof to) >= 0)
+            return;
 }
 
 /* To process 0, wherever it may be. */
@@ -158,8 +172,22 @@ static void send_beats(struct heartbeat *heartbeat) {
     for (int64_t i = 0; i < first->address_count; i++) {
         if (heartbeat->address >= 0 && heartbeat->address != i) continue;
         to.sin_addr.s_addr = first->addresses[i];
-        send_beat(heartbeat, to, false);
+        send_beat(heartbeat, to, BEAT_GOES_ON);
     }
+}
+
+/* Process 0 watches the others, and they watch it. */
+static int first_watched(const struct heartbeat *heartbeat) {
+    return heartbeat->rank == 0 ? 1 : 0;
+}
+
+static int end_of_watched(const struct heartbeat *heartbeat) {
+    return heartbeat->rank == 0 ? heartbeat->size : 1;
+}
+
+static void send_to_watched(struct heartbeat *heartbeat, enum beat_kind kind) {
+    for (int r = first_watched(heartbeat); r < end_of_watched(heartbeat); r++)
+        if (heartbeat->peers[r].reached) send_beat(heartbeat, heartbeat->peers[r].from, kind);
 }
 
 static void remember(struct peer *peer, const struct condition *condition, double now) {
@@ -180,11 +208,12 @@ static void receive_beats(struct heartbeat *heartbeat) {
     while (recvfrom(heartbeat->socket, &beat, sizeof beat, 0, (struct sockaddr *)&from, &length) ==
            (ssize_t)sizeof beat) {
         if (beat.token != heartbeat->first.token || beat.rank < 0 || beat.rank >= heartbeat->size) continue;
-        if (beat.ends) transport_abort(heartbeat->transport, STATUS_FAILED);
+        if (beat.kind == BEAT_ENDS_ALL) transport_abort(heartbeat->transport, STATUS_FAILED);
         beat.condition.exchange[EXCHANGE - 1] = beat.condition.words[WORDS - 1] = '\0';
         remember(&heartbeat->peers[beat.rank], &beat.condition, clock_seconds());
         heartbeat->peers[beat.rank].from = from;
-        if (heartbeat->rank == 0) send_beat(heartbeat, from, false);
+        if (beat.kind == BEAT_ENDS) heartbeat->peers[beat.rank].ended = true;
+        if (heartbeat->rank == 0) send_beat(heartbeat, from, BEAT_GOES_ON);
         for (int64_t i = 0; heartbeat->rank > 0 && i < heartbeat->first.address_count; i++)
             if (heartbeat->first.addresses[i] == from.sin_addr.s_addr) heartbeat->address = i;
         length = sizeof from;
@@ -217,21 +246,79 @@ static void describe(const struct heartbeat *heartbeat, int rank, struct text *t
 _Noreturn static void end_all(struct heartbeat *heartbeat, struct text *text) {
     fprintf(stderr, "%s: error: %s\n", program_invocation_short_name,
             text->data && !text->failed ? text->data : "a process does not answer");
-    for (int r = 1; heartbeat->rank == 0 && r < heartbeat->size; r++)
-        for (int i = 0; heartbeat->peers[r].reached && i < 3; i++)
-            send_beat(heartbeat, heartbeat->peers[r].from, true);
+    if (heartbeat->rank == 0)
+        for (int i = 0; i < 3; i++) send_to_watched(heartbeat, BEAT_ENDS_ALL);
     transport_abort(heartbeat->transport, STATUS_FAILED);
 }
 
 static void check_silence(struct heartbeat *heartbeat, int rank, double now) {
     const struct peer *peer = &heartbeat->peers[rank];
-    if (!peer->reached || now - peer->heard <= heartbeat->first.limits.silence) return;
+    if (!peer->reached || peer->ended || now - peer->heard <= heartbeat->first.limits.silence) return;
     struct text text = {0};
     name_process(heartbeat, rank, &text);
     text_format(
         &text, " does not answer: nothing was heard of it for %.0f s; what it said last:", now - peer->heard);
     describe(heartbeat, rank, &text);
     end_all(heartbeat, &text);
+}
+
+/* A beat that was sent there came to a port that nobody has: whose process it was is gone. */
+static void check_gone(struct heartbeat *heartbeat, const struct sockaddr_in *to) {
+    for (int r = first_watched(heartbeat); r < end_of_watched(heartbeat); r++) {
+        const struct peer *peer = &heartbeat->peers[r];
+        if (!peer->reached || peer->ended || peer->from.sin_port != to->sin_port ||
+            peer->from.sin_addr.s_addr != to->sin_addr.s_addr)
+            continue;
+        struct text text = {0};
+        name_process(heartbeat, r, &text);
+        text_append_string(&text, " is gone; what it said last:");
+        describe(heartbeat, r, &text);
+        end_all(heartbeat, &text);
+    }
+}
+
+/* What the network says of beats that were sent. */
+static void receive_errors(struct heartbeat *heartbeat) {
+    struct sockaddr_in to = {0};
+    char byte, control[256];
+    struct iovec part = {&byte, sizeof byte};
+    struct msghdr message = {.msg_name = &to, .msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
+    for (;;) {
+        message.msg_namelen = sizeof to;
+        message.msg_controllen = sizeof control;
+        if (recvmsg(heartbeat->socket, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return;
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+            struct sock_extended_err error;
+            if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_RECVERR) continue;
+            memcpy(&error, CMSG_DATA(c), sizeof error);
+            if (error.ee_origin == SO_EE_ORIGIN_ICMP && error.ee_errno == ECONNREFUSED)
+                check_gone(heartbeat, &to);
+        }
+    }
+}
+
+/* Whether it is time to look who is gone: this process waits, an exchange has failed, or the launcher ends
+ * it, as mpirun does a moment after it has lost another one. */
+static bool may_miss(struct heartbeat *heartbeat, double now) {
+    sigset_t pending;
+    const struct condition own = own_condition(heartbeat);
+    if (own.exchanges != heartbeat->look.exchanges || own.activity.steps != heartbeat->look.steps) {
+        heartbeat->look.since = now;
+        heartbeat->look.exchanges = own.exchanges;
+        heartbeat->look.steps = own.activity.steps;
+    }
+    if (now - heartbeat->look.last < look_period) return false;
+    pthread_mutex_lock(&heartbeat->mutex);
+    const bool misses = heartbeat->misses;
+    pthread_mutex_unlock(&heartbeat->mutex);
+    const bool waits = (own.waits || own.activity.waits) && now - heartbeat->look.since > look_after;
+    return misses || waits || (sigpending(&pending) == 0 && sigismember(&pending, SIGTERM) == 1);
+}
+
+static void look_for_gone(struct heartbeat *heartbeat, double now) {
+    if (!may_miss(heartbeat, now)) return;
+    heartbeat->look.last = now;
+    send_to_watched(heartbeat, BEAT_GOES_ON);
 }
 
 /* Those that cannot be reached are not watched. */
@@ -319,7 +406,7 @@ static void look_around(struct heartbeat *heartbeat) {
     /* This process itself was stopped: it could not hear the others. */
     bool was_stopped = now - heartbeat->last > held_up;
     heartbeat->last = now;
-    int first = heartbeat->rank == 0 ? 1 : 0, end = heartbeat->rank == 0 ? heartbeat->size : 1;
+    const int first = first_watched(heartbeat), end = end_of_watched(heartbeat);
     for (int r = 0; was_stopped && r < end; r++)
         heartbeat->peers[r].heard = heartbeat->peers[r].moved = heartbeat->peers[r].stepped = now;
     for (int r = first; r < end; r++) check_silence(heartbeat, r, now);
@@ -347,9 +434,13 @@ static void *beat_on(void *argument) {
             look_around(heartbeat);
             next = now + period;
         }
+        look_for_gone(heartbeat, now);
         struct pollfd waits = {.fd = heartbeat->socket, .events = POLLIN};
-        if (poll(&waits, 1, 100) > 0) receive_beats(heartbeat); /* and looks whether to stop */
+        if (poll(&waits, 1, 100) <= 0) continue; /* and looks whether to stop */
+        receive_beats(heartbeat);
+        receive_errors(heartbeat);
     }
+    send_to_watched(heartbeat, BEAT_ENDS);
     return NULL;
 }
 
@@ -431,10 +522,20 @@ void heartbeat_wait(struct heartbeat *heartbeat, const char *exchange) {
     pthread_mutex_unlock(&heartbeat->mutex);
 }
 
-void heartbeat_go_on(struct heartbeat *heartbeat) {
+void heartbeat_go_on(struct heartbeat *heartbeat, enum status status) {
     if (!heartbeat) return;
     pthread_mutex_lock(&heartbeat->mutex);
     heartbeat->own.waits = false;
     heartbeat->own.exchanges++;
     pthread_mutex_unlock(&heartbeat->mutex);
+    if (status != STATUS_OK) heartbeat_miss(heartbeat);
+}
+
+void heartbeat_miss(struct heartbeat *heartbeat) {
+    const struct timespec some_looks = {.tv_nsec = 500000000};
+    if (!heartbeat) return;
+    pthread_mutex_lock(&heartbeat->mutex);
+    heartbeat->misses = true;
+    pthread_mutex_unlock(&heartbeat->mutex);
+    nanosleep(&some_looks, NULL);
 }

@@ -32,7 +32,8 @@ static void test_alone(void **state) {
     heartbeat_say(NULL, "nothing");
     heartbeat_patience(NULL, 1);
     heartbeat_wait(NULL, "nothing");
-    heartbeat_go_on(NULL);
+    heartbeat_go_on(NULL, STATUS_OK);
+    heartbeat_miss(NULL);
     heartbeat_stop(NULL);
     assert_int_equal(communicator_size(all), getenv("VS2_TEST_HANG") ? 2 : 1);
 }

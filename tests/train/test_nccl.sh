@@ -45,6 +45,13 @@ for way in waits overlaps; do
     "$scratch/out.0" || { cat "$scratch"/out.*; echo "FAILED: who is stuck ($way)"; exit 1; }
 done
 
+# The same where it is killed, by nobody who would end the other one.
+begun=$SECONDS
+VS2_TEST_FREEZE=killed start device_resume 2 killed
+[ "${codes[0]}" != 0 ] && [ $((SECONDS - begun)) -lt 30 ] &&
+  grep -qE 'error: process 1 on .* is gone; what it said last: \(step 2 of 3\) ' "$scratch/out.0" ||
+  { cat "$scratch"/out.*; echo "FAILED: a killed process: ${codes[*]} after $((SECONDS - begun)) s"; exit 1; }
+
 # The last one: two processes on one GPU, which NCCL does not join; they exchange through host memory.
 for run in "communicator 2" "communicator 3" "sharing 2" "device_resume 2" "communicator 2 shared"; do
   read -r test processes shared <<<"$run"

@@ -164,11 +164,6 @@ if OMPI_MCA_btl=self,tcp VS2_SILENCE_LIMIT=4 mpirun -n 1 bash -c 'trap "" XFSZ; 
 [ "$(grep -c 'vs2-train: error' "$scratch/out")" = 1 ] && grep -q 'error: process 0 on .*File too large' "$scratch/out" ||
   { cat "$scratch/out"; fail "the full disk of process 0"; }
 
-mpirun -n 2 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/dying" max_steps=100000 zero_stage=3 >"$scratch/out" 2>&1 &
-while [ ! -s "$scratch/dying/trainer_log.jsonl" ]; do sleep 0.05; done
-kill -9 "$(pgrep -n -f "output_dir=$scratch/dying")"
-if wait $!; then fail "a process that was killed went unnoticed"; fi
-
 # process_of RANK DIR: the process of the run in DIR, as long as there is one.
 process_of() {
   local pid
@@ -176,6 +171,21 @@ process_of() {
     if grep -qzx "OMPI_COMM_WORLD_RANK=$1" "/proc/$pid/environ" 2>/dev/null; then echo "$pid"; fi
   done
 }
+
+# A process that is killed, be it one of many or the one that listens to them: its last words, in the second that mpirun
+# leaves the others.
+for killed in 1 0; do
+  mpirun -n 2 "$build/vs2-train" "${settings[@]}" output_dir="$scratch/dying-$killed" max_steps=100000 zero_stage=3 \
+    >"$scratch/out" 2>&1 &
+  while [ ! -s "$scratch/dying-$killed/trainer_log.jsonl" ]; do sleep 0.05; done
+  sleep 2 # it speaks every second
+  begun=$SECONDS
+  kill -9 "$(process_of "$killed" "$scratch/dying-$killed")"
+  if wait $!; then fail "a process that was killed went unnoticed"; fi
+  [ $((SECONDS - begun)) -lt 30 ] || fail "a process that was killed was noticed after $((SECONDS - begun)) s"
+  grep -qE "process $killed on .* is gone; what it said last: \(step [0-9]+ of 100000\) (waits in|is busy after)" "$scratch/out" ||
+    { cat "$scratch/out"; fail "the last words of process $killed, which was killed"; }
+done
 
 # A run whose processes are killed again and again, while the shards of a checkpoint are written after each step, ends
 # with the bits of one that was not.

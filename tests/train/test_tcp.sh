@@ -125,7 +125,7 @@ cp tests/golden/video/uneven.mp4 "$scratch/videos/late.mp4"
 start_well 2 $(train late "${late[@]}" zero_stage=2 max_skipped_ratio=0 resume_from_checkpoint=true)
 grep -q "resuming from $scratch/late/checkpoint-2, step 2" "$scratch/out.0" || { cat "$scratch/out.0"; fail "the checkpoint before a failure"; }
 
-# One that is killed ends all, with its name.
+# One that is killed ends all, with its name and its last words.
 killed() {
   if [ "$RANK" = 1 ]; then
     "$@" &
@@ -135,8 +135,9 @@ killed() {
 }
 (
   while [ ! -s "$scratch/dying/trainer_log.jsonl" ]; do sleep 0.05; done
+  sleep 2 # it speaks every second
   kill -9 "$(cat "$scratch/pid")"
 ) &
 start 3 killed $(train dying max_steps=100000 zero_stage=3)
-expect 1 "process 1 on .* is gone" out.0 out.2
+expect 1 "error: process 1 on .* is gone; what it said last: (step [0-9]* of 100000)" out.0
 echo "all well"
