@@ -57,11 +57,11 @@ static const struct option_spec option_table[] = {
      .high = 1 << 20},
     {.name = "sequences",
      .argument = "N",
-     .help = "rationales drawn at once",
-     .standard = "16",
+     .help = "rationales drawn at once; 0: as many as leave each other's bits alone, 16 on the CPU",
+     .standard = "0",
      .kind = OPTION_INTEGER,
      .offset = offsetof(struct settings, sequences),
-     .low = 1,
+     .low = 0,
      .high = 4096},
     {.kind = OPTION_TABLE, .table = bench_frame_options, .offset = offsetof(struct settings, frames)},
     {.name = "dtype",
@@ -130,6 +130,7 @@ static struct generate_request request_of(const struct bench *bench, size_t row)
 /* Rows of the cache for the longest prompts with all their samples, as many as run at once. */
 static int64_t cache_tokens(const struct bench *bench) {
     int64_t longest = 0, at_once = bench->settings->sequences;
+    if (at_once == 0) at_once = matmul_exact_rows(&bench->device);
     for (size_t i = 0; i < bench->rows.count; i++)
         if ((int64_t)bench->items[i].tokens.count > longest) longest = (int64_t)bench->items[i].tokens.count;
     int64_t prompts = (at_once + bench->settings->samples - 1) / bench->settings->samples + 1;
@@ -221,11 +222,8 @@ static void close_bench(struct bench *bench) {
 }
 
 int bench_rollout(int argc, char **argv) {
-    struct settings settings = {.device = "auto",
-                                .samples = 8,
-                                .new_tokens = 256,
-                                .frames = bench_frames_default(),
-                                .sequences = MATMUL_EXACT_ROWS};
+    struct settings settings = {
+        .device = "auto", .samples = 8, .new_tokens = 256, .frames = bench_frames_default()};
     struct bench bench = {.settings = &settings};
     struct error err;
     int first;

@@ -219,8 +219,8 @@ static enum status make_engine(struct scorer *scorer, const struct task *task, s
     static const int32_t none[SCORE_LEVELS];
     for (int s = 0; s < SCORE_LEVELS; s++)
         if (scorer->digits[s] < 0) limits.watched = none; /* scores_read says so */
-    int64_t at_once =
-        scorer->settings.samples < MATMUL_EXACT_ROWS ? scorer->settings.samples : MATMUL_EXACT_ROWS;
+    int64_t most = matmul_exact_rows(scorer->model->device),
+            at_once = scorer->settings.samples < most ? scorer->settings.samples : most;
     int64_t need = (int64_t)task->prompt.count + at_once * scorer->settings.max_new_tokens;
     if (scorer->jobs->count == 1) limits.cache_tokens = need < LARGEST_CACHE ? need : LARGEST_CACHE;
     scorer->engine = engine_create(scorer->model, &limits, err);
@@ -385,7 +385,7 @@ static enum status deliver_complete(struct scorer *scorer, score_sink *sink, voi
 
 /* How many jobs run or wait in the engine: enough to fill its places while one more is being begun. */
 static int64_t most_in_flight(const struct scorer *scorer) {
-    return MATMUL_EXACT_ROWS / scorer->settings.samples + 2;
+    return matmul_exact_rows(scorer->model->device) / scorer->settings.samples + 2;
 }
 
 enum status scorer_run(struct scorer *scorer, score_sink *sink, void *context, struct error *err) {

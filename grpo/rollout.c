@@ -43,10 +43,11 @@ static enum status check_settings(const struct rollout_settings *s, struct error
         return error_usage(err, "a repetition penalty of %g is not above 0", s->repetition_penalty);
     if (s->max_new_tokens < 1)
         return error_usage(err, "completions of %lld tokens", (long long)s->max_new_tokens);
-    if (s->sequences < 0 || s->sequences > MATMUL_EXACT_ROWS)
+    const int64_t most = matmul_exact_rows(s->model->device);
+    if (s->sequences < 0 || s->sequences > most)
         return error_usage(err,
-                           "%lld sequences at once are not between 1 and %d: more would round each other",
-                           (long long)s->sequences, MATMUL_EXACT_ROWS);
+                           "%lld sequences at once are not between 1 and %lld: more would round each other",
+                           (long long)s->sequences, (long long)most);
     return STATUS_OK;
 }
 
@@ -55,7 +56,8 @@ struct rollout *rollout_new(const struct rollout_settings *settings, struct erro
     struct rollout *rollout = memory_new(1, sizeof *rollout, "rollouts", err);
     if (!rollout) return NULL;
     rollout->settings = *settings;
-    if (rollout->settings.sequences == 0) rollout->settings.sequences = MATMUL_EXACT_ROWS;
+    if (rollout->settings.sequences == 0)
+        rollout->settings.sequences = matmul_exact_rows(settings->model->device);
     if (rollout->settings.cache_bytes == 0) rollout->settings.cache_bytes = default_cache_bytes;
     size_t count = (size_t)settings->stop_token_count;
     rollout->stop_tokens = memory_new(count, sizeof *rollout->stop_tokens, "rollouts", err);

@@ -3,7 +3,7 @@
  * A prompt is computed once for all its completions: visuals, keys and values. Prompts are started as others
  * finish; what has ended leaves. What is drawn is a function of the weights, the prompt, and (seed, step,
  * problem, sample, token number) alone: it depends neither on the other prompts nor on how many run at once,
- * so a run that was killed draws the same again. (More than MATMUL_EXACT_ROWS sequences at once are refused:
+ * so a run that was killed draws the same again. (More than matmul_exact_rows sequences at once are refused:
  * beyond that, products round by the number of their rows.)
  *
  *     struct rollout *rollout = rollout_new(&settings, err);
@@ -31,7 +31,7 @@ struct rollout_settings {
     const int32_t *stop_tokens; /* each ends a completion, and is its last token; copied */
     int stop_token_count;
 
-    int64_t sequences;     /* that run at once, up to MATMUL_EXACT_ROWS; 0: so many */
+    int64_t sequences;     /* that run at once, up to matmul_exact_rows; 0: so many */
     int64_t cache_bytes;   /* of keys and values; 0: 2 GiB. Taken when the first prompt comes */
     int64_t prompt_tokens; /* of a prompt computed in one pass; longer ones go in parts. 0: 4096 */
 

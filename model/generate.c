@@ -110,7 +110,7 @@ struct engine *engine_create(const struct model *model, const struct engine_limi
     struct engine *engine = memory_new(1, sizeof *engine, "an engine", err);
     if (!engine) return NULL;
     engine->model = model;
-    engine->limit = limits->sequences > 0 ? limits->sequences : MATMUL_EXACT_ROWS;
+    engine->limit = limits->sequences > 0 ? limits->sequences : matmul_exact_rows(model->device);
     engine->prompt_tokens = limits->prompt_tokens > 0 ? limits->prompt_tokens : DEFAULT_PROMPT_TOKENS;
     engine->logits = limits->rounded_logits ? model->compute : DTYPE_F32;
     engine->watched_count = limits->watched_count;

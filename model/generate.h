@@ -4,7 +4,7 @@
  *
  * What a sequence draws depends on the model, its request and its sample number alone: prompts are computed
  * one by one, and random numbers are keyed by (seed, stream, sample, token number). It does not depend on
- * what else runs, bit for bit as long as no more than MATMUL_EXACT_ROWS sequences run at once
+ * what else runs, bit for bit as long as no more than matmul_exact_rows sequences run at once
  * (engine_limits). */
 #ifndef VS2_MODEL_GENERATE_H
 #define VS2_MODEL_GENERATE_H
@@ -19,7 +19,7 @@ struct engine;
 
 /* What an engine may use. Zeros are defaults. */
 struct engine_limits {
-    int64_t sequences;      /* that run at once; 0: MATMUL_EXACT_ROWS */
+    int64_t sequences;      /* that run at once; 0: matmul_exact_rows */
     int64_t cache_tokens;   /* rows of the key/value cache; 0: what cache_bytes hold */
     int64_t cache_bytes;    /* when cache_tokens is 0; 0: 2 GiB */
     int64_t prompt_tokens;  /* of a prompt computed in one pass; longer ones go in parts. 0: 4096 */

@@ -8,7 +8,8 @@
 #include "tensor/ops.h"
 
 struct backend {
-    const char *name; /* as --device spells it */
+    const char *name;   /* as --device spells it */
+    int64_t exact_rows; /* matmul_exact_rows */
 
     /* How many there are of it, at least one; NULL: one. */
     enum status (*count)(int *count, struct error *err);

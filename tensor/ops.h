@@ -45,10 +45,11 @@ struct matmul_options {
 
 /* out[M, N] = op(a)[M, K] op(b)[K, N] (+ bias) (+ out). f32 accumulation. a and b may each be f32 or bf16,
  * out too; products of bf16 with bf16 reach the device's bf16 units. A linear layer's weights are stored
- * [outputs, inputs], so y = x W^T is transpose_b. In such products of up to MATMUL_EXACT_ROWS rows
- * a row of out does not depend on the other rows of a: batching sequences in decoding leaves each one's bits
- * alone. */
-enum { MATMUL_EXACT_ROWS = 16 };
+ * [outputs, inputs], so y = x W^T is transpose_b. In such products of up to matmul_exact_rows
+ * rows (16 on the CPU, 64 on GPUs) a row of out does not depend on the other rows of a: batching sequences in
+ * decoding leaves each one's bits alone. */
+enum { MATMUL_EXACT_ROWS = 16, MATMUL_EXACT_ROWS_GPU = 64 };
+int64_t matmul_exact_rows(const struct device *device);
 void matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
             struct matmul_options options);
 

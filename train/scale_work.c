@@ -57,11 +57,14 @@ static struct scale_work head_work(const struct scale_shape *shape, int64_t rows
     return (struct scale_work){cost.flops, cost.bytes + logits, 2 * logits};
 }
 
-/* All completions of a step, token by token: each sees its prompt and, on average, half of itself. */
+/* All completions of a step, token by token, as many at once as rollouts take: each sees its prompt and, on
+ * average, half of itself. */
 static enum status decoding_work(const struct scale_shape *shape, struct scale_work *work,
                                  struct error *err) {
     const struct scale_settings *s = shape->settings;
-    int64_t prompts = s->rows * s->accumulation, count = prompts * s->generations;
+    const int64_t all = s->rows * s->accumulation * s->generations;
+    const int64_t count = all < MATMUL_EXACT_ROWS_GPU ? all : MATMUL_EXACT_ROWS_GPU;
+    const double passes = (double)s->answer_tokens * (double)all / (double)count;
     struct attention_segment *segments = memory_new((size_t)count, sizeof *segments, "segments", err);
     if (!segments) return STATUS_FAILED;
     for (int64_t i = 0; i < count; i++)
@@ -71,9 +74,8 @@ static enum status decoding_work(const struct scale_shape *shape, struct scale_w
                                                  .prefix_keys = shape->prompt,
                                                  .keys = (s->answer_tokens + 1) / 2,
                                                  .causal = true};
-    add_work(work, layers_work(shape, count, (struct attention_segments){segments, count}),
-             (double)s->answer_tokens);
-    add_work(work, head_work(shape, count), (double)s->answer_tokens);
+    add_work(work, layers_work(shape, count, (struct attention_segments){segments, count}), passes);
+    add_work(work, head_work(shape, count), passes);
     free(segments);
     return STATUS_OK;
 }

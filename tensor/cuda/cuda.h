@@ -136,8 +136,8 @@ void cuda_products_close(struct cuda_products *products);
 void cuda_matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                  struct matmul_options options);
 
-/* product.cu: products of up to MATMUL_EXACT_ROWS rows, out[m] = a[m] b^T (+ bias) (+ out); and what is left
- * to do of a product in f32 (or of none, all zeros): out = product (+ bias) (+ out), rounded. */
+/* product.cu: products of up to MATMUL_EXACT_ROWS_GPU rows, out[m] = a[m] b^T (+ bias) (+ out); and what is
+ * left to do of a product in f32 (or of none, all zeros): out = product (+ bias) (+ out), rounded. */
 void cuda_narrow_product(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                          struct matmul_options options);
 void cuda_finish_product(struct device *device, struct tensor out, struct tensor product,

@@ -326,7 +326,7 @@ void cuda_matmul(struct device *device, struct tensor out, struct tensor a, stru
     int64_t depth = options.transpose_a ? a.rows : a.cols;
     if (depth == 0)
         cuda_finish_product(device, out, (struct tensor){0}, options); /* a sum over no elements */
-    else if (options.transpose_b && !options.transpose_a && out.rows <= MATMUL_EXACT_ROWS)
+    else if (options.transpose_b && !options.transpose_a && out.rows <= MATMUL_EXACT_ROWS_GPU)
         cuda_narrow_product(device, out, a, b, options);
     else
         product_through_library(device, out, a, b, options);

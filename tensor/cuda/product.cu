@@ -6,7 +6,10 @@
 
 /* ---- Few rows: bound by reading the weights, which are read once ------------------------------------- */
 
-enum { COLUMNS_A_BLOCK = 4 }; /* a warp each */
+enum {
+    COLUMNS_A_BLOCK = 4, /* a warp each */
+    FEW_ROWS = 16,       /* of a launch */
+};
 
 /* RUN elements from column `col` on, zeros past the end; whether as vectors changes no value. */
 static __device__ __forceinline__ void load_piece(float (&x)[RUN], struct tensor t, int64_t row, int64_t col,
@@ -47,13 +50,25 @@ static __global__ void narrow_kernel(struct tensor out, struct tensor a, struct 
     }
 }
 
+static void launch_few(struct device *device, struct tensor out, struct tensor a, struct tensor b,
+                       struct matmul_options options) {
+    void (*kernel)(struct tensor, struct tensor, struct tensor, struct tensor, bool, bool, bool) =
+        out.rows <= 1   ? narrow_kernel<1>
+        : out.rows <= 2 ? narrow_kernel<2>
+        : out.rows <= 4 ? narrow_kernel<4>
+        : out.rows <= 8 ? narrow_kernel<8>
+                        : narrow_kernel<16>;
+    cuda_launch(device, kernel, dim3((unsigned)parts(out.cols, COLUMNS_A_BLOCK)), COLUMNS_A_BLOCK * WARP, 0,
+                out, a, b, options.bias, options.accumulate, is_wide(a), is_wide(b));
+}
+
 /* ---- The same in bf16, on tensor cores --------------------------------------------------------------- */
 
 enum {
     BF16_WARPS = 8,    /* of a block; they share its columns, and take turns along k */
     BF16_COLUMNS = 16, /* of a block */
     BF16_STEP = 32,    /* elements of k that a warp's lanes read at once, RUN each */
-    BF16_STEPS = 4,    /* whose reads are under way together */
+    BF16_STEPS = 4,    /* that a warp makes before the next one's turn */
     BF16_SUMS = 4,     /* of a lane, of each 8 rows */
 };
 
@@ -98,8 +113,9 @@ static __device__ __forceinline__ void finish_narrow(struct tensor out, struct t
     }
 }
 
-/* Up to 8 TILES rows. In which order the products of an element are summed depends on k alone. */
-template <int TILES>
+/* Up to 8 TILES rows. In which order the products of an element are summed depends on k alone, and not on
+ * READ, how many steps' reads are under way together. */
+template <int TILES, int READ>
 static __global__ void __launch_bounds__(BF16_WARPS *WARP, 2 /* blocks at least */)
     narrow_bf16_kernel(struct tensor out, struct tensor a, struct tensor b, struct tensor bias,
                        bool accumulate, bool wide_a) {
@@ -108,15 +124,19 @@ static __global__ void __launch_bounds__(BF16_WARPS *WARP, 2 /* blocks at least 
     float sum[TILES][BF16_SUMS] = {}, *part = shared_floats();
     for (int64_t k = warp * BF16_STEPS * BF16_STEP + lane % 4 * RUN; k - lane % 4 * RUN < b.cols;
          k += BF16_WARPS * BF16_STEPS * BF16_STEP) {
-        uint4 w[BF16_STEPS][2], x[BF16_STEPS][TILES];
 #pragma unroll
-        for (int s = 0; s < BF16_STEPS; s++) {
-            for (int i = 0; i < 2; i++) w[s][i] = run_bits(b, n + i * 8, k + s * BF16_STEP, true);
-            for (int i = 0; i < TILES; i++) x[s][i] = run_bits(a, row + i * 8, k + s * BF16_STEP, wide_a);
+        for (int begin = 0; begin < BF16_STEPS; begin += READ) {
+            uint4 w[READ][2], x[READ][TILES];
+#pragma unroll
+            for (int s = 0; s < READ; s++) {
+                int64_t at = k + (begin + s) * BF16_STEP;
+                for (int i = 0; i < 2; i++) w[s][i] = run_bits(b, n + i * 8, at, true);
+                for (int i = 0; i < TILES; i++) x[s][i] = run_bits(a, row + i * 8, at, wide_a);
+            }
+#pragma unroll
+            for (int s = 0; s < READ; s++)
+                for (int i = 0; i < TILES; i++) add_products(sum[i], w[s], x[s][i]);
         }
-#pragma unroll
-        for (int s = 0; s < BF16_STEPS; s++)
-            for (int i = 0; i < TILES; i++) add_products(sum[i], w[s], x[s][i]);
     }
     for (int i = 0; i < TILES * BF16_SUMS; i++)
         part[(warp * TILES * BF16_SUMS + i) * WARP + lane] = sum[i / BF16_SUMS][i % BF16_SUMS];
@@ -124,11 +144,11 @@ static __global__ void __launch_bounds__(BF16_WARPS *WARP, 2 /* blocks at least 
     finish_narrow<TILES>(out, bias, accumulate, part);
 }
 
-template <int TILES>
+template <int TILES, int READ>
 static void launch_bf16(struct device *device, struct tensor out, struct tensor a, struct tensor b,
                         struct matmul_options options) {
     const size_t shared = sizeof(float) * BF16_WARPS * TILES * BF16_SUMS * WARP;
-    cuda_launch(device, narrow_bf16_kernel<TILES>, dim3((unsigned)parts(out.cols, BF16_COLUMNS)),
+    cuda_launch(device, narrow_bf16_kernel<TILES, READ>, dim3((unsigned)parts(out.cols, BF16_COLUMNS)),
                 BF16_WARPS * WARP, shared, out, a, b, options.bias, options.accumulate, is_wide(a));
 }
 
@@ -139,19 +159,20 @@ void cuda_narrow_product(struct device *device, struct tensor out, struct tensor
     /* However a lies: a row has the same bits alone and among others. */
     if (a.dtype == DTYPE_BF16 && b.dtype == DTYPE_BF16 && is_wide(b)) {
         if (out.rows <= 8)
-            launch_bf16<1>(device, out, a, b, options);
+            launch_bf16<1, 4>(device, out, a, b, options);
+        else if (out.rows <= 16)
+            launch_bf16<2, 4>(device, out, a, b, options);
+        else if (out.rows <= 32)
+            launch_bf16<4, 2>(device, out, a, b, options);
         else
-            launch_bf16<2>(device, out, a, b, options);
+            launch_bf16<8, 1>(device, out, a, b, options);
         return;
     }
-    void (*kernel)(struct tensor, struct tensor, struct tensor, struct tensor, bool, bool, bool) =
-        out.rows <= 1   ? narrow_kernel<1>
-        : out.rows <= 2 ? narrow_kernel<2>
-        : out.rows <= 4 ? narrow_kernel<4>
-        : out.rows <= 8 ? narrow_kernel<8>
-                        : narrow_kernel<16>;
-    cuda_launch(device, kernel, dim3((unsigned)parts(out.cols, COLUMNS_A_BLOCK)), COLUMNS_A_BLOCK * WARP, 0,
-                out, a, b, options.bias, options.accumulate, is_wide(a), is_wide(b));
+    for (int64_t first = 0; first < out.rows; first += FEW_ROWS) {
+        int64_t count = out.rows - first;
+        if (count > FEW_ROWS) count = FEW_ROWS;
+        launch_few(device, tensor_rows(out, first, count), tensor_rows(a, first, count), b, options);
+    }
 }
 
 /* ---- The end of a product ---------------------------------------------------------------------------- */

@@ -288,6 +288,7 @@ static void guard_sample_tokens(struct device *device, struct sample_arguments a
 
 const struct backend backend_guard = {
     .name = "guard",
+    .exact_rows = MATMUL_EXACT_ROWS,
     .open = guard_open,
     .close = guard_close,
     .describe = guard_describe,

@@ -24,7 +24,7 @@ holds '"rows": 2' '"num_generations": 3' '"completion_tokens": 5' '"prompt_token
 holds '"sharing": false' '"policy_tokens": 1224' '"reference_head": 0.000000' '"policy_vision_backward": 0.000000'
 
 refuses 2 "data" "$build/vs2-bench" grpo --model "$folder/model"
-refuses 2 "sequences" "${grpo[@]}" --sequences 17
+refuses 2 "sequences" "${grpo[@]}" --sequences 65
 refuses 1 "more than --prompt-tokens 3" "${grpo[@]}" --prompt-tokens 3
 refuses 2 "nothing" "${grpo[@]}" --device nothing
 echo '[{"video": "missing.mp4", "prompt": "x"}]' >"$folder/missing.json"

@@ -440,7 +440,7 @@ static void wrong_settings_are_refused(void **state) {
     for (int i = 0; i < WRONG; i++) wrong[i] = f.settings;
     wrong[0].temperature = -0.1, wrong[1].temperature = NAN, wrong[2].top_p = 1.01, wrong[3].top_k = -1;
     wrong[4].min_p = NAN, wrong[5].repetition_penalty = 0, wrong[6].max_new_tokens = 0;
-    wrong[7].sequences = MATMUL_EXACT_ROWS + 1, wrong[8].top_k = (int64_t)INT32_MAX + 1;
+    wrong[7].sequences = matmul_exact_rows(&f.opened.device) + 1, wrong[8].top_k = (int64_t)INT32_MAX + 1;
     for (int i = 0; i < WRONG; i++) assert_null(rollout_new(&wrong[i], &err));
     close_fixture(&f);
 }

@@ -184,19 +184,21 @@ static void panels(void **state) {
 /* A row alone and the same row among others, over rows that end where vectors do and over others. */
 static void rows_do_not_depend_on_others_on(struct bench *bench) {
     static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    const int64_t most = matmul_exact_rows(&bench->device);
+    assert_true(most >= 16);
     for (int type = 0; type < 8; type++) {
         struct arena_mark mark = arena_mark(&bench->arena);
         enum dtype a_type = types[type & 1], b_type = types[type >> 1 & 1];
         int64_t depth = type < 4 ? 333 : 1320;
-        struct tensor a = random_tensor(bench, a_type, MATMUL_EXACT_ROWS, depth, 1, 1, 5);
+        struct tensor a = random_tensor(bench, a_type, most, depth, 1, 1, 5);
         struct tensor b = random_tensor(bench, b_type, 101, depth, depth % 8 ? 2 : 8, 1, 6);
-        struct tensor alone = arena_tensor(&bench->arena, DTYPE_F32, MATMUL_EXACT_ROWS, 101);
-        struct tensor among = arena_tensor(&bench->arena, DTYPE_F32, MATMUL_EXACT_ROWS, 101);
+        struct tensor alone = arena_tensor(&bench->arena, DTYPE_F32, most, 101);
+        struct tensor among = arena_tensor(&bench->arena, DTYPE_F32, most, 101);
         struct matmul_options options = {.transpose_b = true};
-        for (int64_t r = 0; r < MATMUL_EXACT_ROWS; r++)
+        for (int64_t r = 0; r < most; r++)
             matmul(&bench->device, tensor_rows(alone, r, 1), tensor_rows(a, r, 1), b, options);
-        for (int64_t rows = 2; rows <= MATMUL_EXACT_ROWS; rows++) {
-            int64_t first = MATMUL_EXACT_ROWS - rows;
+        for (int64_t rows = 2; rows <= most; rows++) {
+            int64_t first = most - rows;
             matmul(&bench->device, tensor_rows(among, first, rows), tensor_rows(a, first, rows), b, options);
             assert_same_bits(bench, tensor_rows(among, first, rows), tensor_rows(alone, first, rows));
         }
