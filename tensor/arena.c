@@ -57,8 +57,15 @@ size_t arena_bytes(size_t bytes) {
 
 enum status arena_reserve(struct arena *arena, size_t bytes, struct error *err) {
     bytes = arena_bytes(bytes);
+    if (arena->device->counts) return STATUS_OK;
     if (arena->count > 0 && arena->chunks[arena->current].bytes - arena->used >= bytes) return STATUS_OK;
     return arena_advance(arena, bytes, err);
+}
+
+/* On a device that counts an address that nobody follows. */
+static void *place_of_next(const struct arena *arena) {
+    static _Alignas(ARENA_ALIGNMENT) char nowhere[ARENA_ALIGNMENT];
+    return arena->device->counts ? nowhere : arena->chunks[arena->current].memory + arena->used;
 }
 
 struct tensor arena_tensor(struct arena *arena, enum dtype dtype, int64_t rows, int64_t cols) {
@@ -79,7 +86,7 @@ struct tensor arena_tensor(struct arena *arena, enum dtype dtype, int64_t rows, 
         device_fail(device, "%s", err.message);
         return tensor;
     }
-    tensor.data = arena->chunks[arena->current].memory + arena->used;
+    tensor.data = place_of_next(arena);
     arena->used += bytes;
     arena->in_use += bytes;
     if (arena->in_use > arena->peak) arena->peak = arena->in_use;

@@ -1,5 +1,6 @@
 /* Arenas: device memory handed out in order and given back by marks, for activations and caches.
- * An arena grows by chunks that it keeps, so a second pass of the same shape allocates nothing. */
+ * An arena grows by chunks that it keeps, so a second pass of the same shape allocates nothing. On a device
+ * that counts (device_counting) it has no memory, and its peak is what was to be found out. */
 #ifndef VS2_TENSOR_ARENA_H
 #define VS2_TENSOR_ARENA_H
 

@@ -95,6 +95,15 @@ void device_close(struct device *device) {
     *device = (struct device){0};
 }
 
+struct device device_counting(const struct device *device) {
+    return (struct device){
+        .backend = device->backend, .state = device->state, .number = device->number, .counts = true};
+}
+
+static bool is_at_work(const struct device *device) {
+    return !device->failed && !device->counts;
+}
+
 struct device_info device_describe(const struct device *device) {
     struct device_info info = {0};
     device->backend->describe(device, &info);
@@ -167,27 +176,28 @@ static size_t contiguous_bytes(struct tensor t) {
 void device_write(struct device *device, struct tensor to, const void *from) {
     size_t bytes = contiguous_bytes(to);
     activity_step();
-    if (bytes && !device->failed) device->backend->write(device, to.data, from, bytes);
+    if (bytes && is_at_work(device)) device->backend->write(device, to.data, from, bytes);
 }
 
 enum status device_read(struct device *device, void *to, struct tensor from, struct error *err) {
     size_t bytes = contiguous_bytes(from);
     activity_wait(true);
-    if (bytes && !device->failed) device->backend->read(device, to, from.data, bytes);
+    if (bytes && is_at_work(device)) device->backend->read(device, to, from.data, bytes);
+    if (device->counts) memset(to, 0, bytes);
     return device_synchronize(device, err);
 }
 
 void device_fetch(struct device *device, int place, struct tensor from) {
     size_t bytes = contiguous_bytes(from);
     assert(place >= 0 && place < DEVICE_FETCHES && bytes <= DEVICE_FETCH_BYTES);
-    if (bytes && !device->failed && device->backend->fetch)
+    if (bytes && is_at_work(device) && device->backend->fetch)
         device->backend->fetch(device, place, from.data, bytes);
 }
 
 enum status device_fetched(struct device *device, int place, void *to, struct tensor from,
                            struct error *err) {
     size_t bytes = contiguous_bytes(from);
-    if (!device->backend->fetch) return device_read(device, to, from, err);
+    if (!device->backend->fetch || device->counts) return device_read(device, to, from, err);
     activity_wait(true);
     if (bytes && !device->failed) device->backend->fetched(device, place, to, bytes);
     activity_wait(false);
@@ -195,16 +205,16 @@ enum status device_fetched(struct device *device, int place, void *to, struct te
 }
 
 void device_group_begin(struct device *device, int64_t key) {
-    if (device->backend->group_begin && !device->failed) device->backend->group_begin(device, key);
+    if (device->backend->group_begin && is_at_work(device)) device->backend->group_begin(device, key);
 }
 
 void device_group_end(struct device *device) {
-    if (device->backend->group_end) device->backend->group_end(device);
+    if (device->backend->group_end && !device->counts) device->backend->group_end(device);
 }
 
 enum status device_synchronize(struct device *device, struct error *err) {
     activity_wait(true);
-    if (!device->failed) device->backend->synchronize(device);
+    if (is_at_work(device)) device->backend->synchronize(device);
     activity_wait(false);
     return device->failed ? error_set(err, "%s", device->error.message) : STATUS_OK;
 }

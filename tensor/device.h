@@ -24,6 +24,7 @@ struct device {
     struct collective *collective; /* it has joined devices of other processes; NULL: it has not */
     bool failed;                   /* sticky: the error below happened */
     bool full;                     /* memory was asked for that it does not have; sticky, too */
+    bool counts;                   /* it computes nothing (device_counting) */
     struct error error;
 };
 
@@ -56,6 +57,12 @@ enum status device_open(const char *name, struct device *device, struct error *e
 enum status device_name_check(const char *name, struct error *err);
 
 void device_close(struct device *device);
+
+/* A device beside that one which computes nothing and has no memory: operations do nothing, reads give zeros,
+ * and arenas only count what is taken of them. Not to be closed. For who wants to know what memory it takes
+ * to go that way. */
+struct device device_counting(const struct device *device);
+
 struct device_info device_describe(const struct device *device);
 struct device_peak device_measure(struct device *device); /* takes about a second; all zero when it cannot */
 

@@ -41,10 +41,10 @@ static bool is_row_or_none(struct tensor t, enum dtype dtype, int64_t cols) {
     return !t.data || is_row(t, dtype, cols);
 }
 
-/* Before every operation; false: the device failed, and does nothing more. */
+/* Before every operation; false: the device does nothing, as it failed, or counts. */
 static bool begins(const struct device *device) {
     activity_step();
-    return !device->failed;
+    return !device->failed && !device->counts;
 }
 
 int64_t matmul_exact_rows(const struct device *device) {

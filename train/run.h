@@ -15,7 +15,7 @@
 #include "base/progress.h"
 #include "model/tokenizer.h"
 #include "train/log.h"
-#include "train/pass.h"
+#include "train/pass_room.h"
 #include "train/run_benchmark.h"
 #include "train/run_metrics.h"
 #include "train/run_state.h"
@@ -163,6 +163,10 @@ void run_show_reading(void *progress, int64_t done, int64_t total);
 
 /* run_model.c: device, model, optimizer, and the cache of features. */
 enum status run_open_model(struct train_run *run, struct error *err);
+
+/* run_model.c: takes the memory of the largest pass, and of what lies `beside` the reading of a prompt
+ * (train/pass_room.h), or says that the device has not as much. */
+enum status run_reserve(struct train_run *run, struct pass_size size, size_t beside, struct error *err);
 
 /* run_open.c: whether the processes have the same settings, before anything else; the same data and model,
  * once the data is there; the checkpoint to go on from, the log, and the writer of checkpoints. */

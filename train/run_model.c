@@ -141,3 +141,14 @@ enum status run_open_model(struct train_run *run, struct error *err) {
     if (run_leads(run)) run->peak = device_measure(&run->device); /* the others show no share of it */
     return run->runner ? STATUS_OK : STATUS_FAILED;
 }
+
+enum status run_reserve(struct train_run *run, struct pass_size size, size_t beside, struct error *err) {
+    bool there;
+    enum status status = pass_reserve(run->runner, size, beside, &there, err);
+    if (status == STATUS_OK && !there)
+        progress_message(
+            run->progress,
+            "the longest sequences may not fit the GPU: it has not as much memory free as a pass "
+            "of them takes (--dry-run tells what does)");
+    return status;
+}

@@ -45,18 +45,20 @@ static enum status open_data(void *context, struct error *err) {
 
 /* The query's template goes with the model, so that vs2-score asks what was trained. Not every data set has
  * one. */
-static enum status recover_template(void *context, struct error *err) {
-    struct sft *sft = context;
+static void recover_template(struct sft *sft) {
     struct template_found found;
     struct error none;
-    (void)err;
-    if (template_recover(sft->data.dataset, &template_published_marks, &found, &none) != STATUS_OK)
-        return STATUS_OK;
+    if (template_recover(sft->data.dataset, &template_published_marks, &found, &none) != STATUS_OK) return;
     sft->run.template = found.text;
     if (found.fitting < found.rows)
         progress_message(sft->run.progress, "query_template.txt: %lld of %lld rows ask this way",
                          (long long)found.fitting, (long long)found.rows);
-    return STATUS_OK;
+}
+
+static enum status open_model(void *context, struct error *err) {
+    struct sft *sft = context;
+    recover_template(sft);
+    return run_reserve(&sft->run, sft_largest_pass(sft), 0, err);
 }
 
 static void announce(const void *context) {
@@ -95,7 +97,7 @@ struct run_stage sft_stage(struct sft *sft) {
         .context = sft,
         .sample_name = "sequences",
         .open_data = open_data,
-        .open = recover_template,
+        .open = open_model,
         .announce = announce,
         .fingerprint = fingerprint,
         .gradients = sft_gradients,

@@ -18,7 +18,11 @@
 #define DEVICE_BACKEND backend_cuda
 #endif
 
-enum { CAPABILITY_LEAST = 8 }; /* sm_80: bf16 on tensor cores, copies beside the threads */
+enum {
+    CAPABILITY_LEAST = 8,       /* sm_80: bf16 on tensor cores, copies beside the threads */
+    WORKSPACE_BYTES = 64 << 20, /* more than operations on rows of usual lengths want: longer ones that come
+                                   later do not wait for memory */
+};
 
 bool cuda_check(struct device *device, cudaError_t error, const char *what) {
     if (error == cudaSuccess) return true;
@@ -140,11 +144,18 @@ void *cuda_workspace(struct device *device, size_t bytes) {
     cudaFree(state->workspace);
     state->workspace = NULL;
     state->workspace_bytes = 0;
-    if (cudaMalloc(&state->workspace, bytes) != cudaSuccess) {
+    size_t taken = bytes > WORKSPACE_BYTES ? bytes : WORKSPACE_BYTES;
+    cudaError_t error = cudaMalloc(&state->workspace, taken);
+    if (error != cudaSuccess && taken > bytes) {
+        cudaGetLastError();
+        taken = bytes;
+        error = cudaMalloc(&state->workspace, taken);
+    }
+    if (error != cudaSuccess) {
         device_fail_no_memory(device, "an operation", bytes);
         return NULL;
     }
-    state->workspace_bytes = bytes;
+    state->workspace_bytes = taken;
     return state->workspace;
 }
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "grpo/grpo.h"
+#include "tensor/arena.h"
 #include "tests/emulator/hooks.h"
 #include "tests/grpo/support_small_run.h"
 #include "tests/train/support_outputs.h"
@@ -30,6 +31,14 @@ enum status __wrap_run_take_step(struct train_run *run, struct run_step *step, s
     assert_true(steps < MOST_STEPS);
     taken[steps++] = emulator_counted(EMULATOR_ALLOCATIONS) - before;
     return status;
+}
+
+void __real_arena_init(struct arena *arena, struct device *device, size_t chunk_bytes);
+void __wrap_arena_init(struct arena *arena, struct device *device, size_t chunk_bytes);
+
+/* Rows are small here, and one chunk would hold all that longer ones need. */
+void __wrap_arena_init(struct arena *arena, struct device *device, size_t chunk_bytes) {
+    __real_arena_init(arena, device, chunk_bytes ? chunk_bytes : 4096);
 }
 
 /* Runs so many steps, and looks at all but the first. */

@@ -172,7 +172,7 @@ void __wrap_language_loss(const struct model *model, const struct model *gradien
                           const struct language_loss *loss) {
     static int calls;
     const char *way = getenv("VS2_TEST_FREEZE");
-    if (way && communicator_rank(all) > 0 && ++calls == SAVED) {
+    if (way && communicator_rank(all) > 0 && !model->device->counts && ++calls == SAVED) {
         sleep(2); /* it has told that it is at this step */
         if (strcmp(way, "killed") == 0) raise(SIGKILL);
         for (;;) pause();
