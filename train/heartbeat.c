@@ -165,17 +165,6 @@ static void send_beat(struct heartbeat *heartbeat, struct sockaddr_in to, enum b
             return;
 }
 
-/* To process 0, wherever it may be. */
-static void send_beats(struct heartbeat *heartbeat) {
-    const struct invitation *first = &heartbeat->first;
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = first->port};
-    for (int64_t i = 0; i < first->address_count; i++) {
-        if (heartbeat->address >= 0 && heartbeat->address != i) continue;
-        to.sin_addr.s_addr = first->addresses[i];
-        send_beat(heartbeat, to, BEAT_GOES_ON);
-    }
-}
-
 /* Process 0 watches the others, and they watch it. */
 static int first_watched(const struct heartbeat *heartbeat) {
     return heartbeat->rank == 0 ? 1 : 0;
@@ -185,9 +174,26 @@ static int end_of_watched(const struct heartbeat *heartbeat) {
     return heartbeat->rank == 0 ? heartbeat->size : 1;
 }
 
+/* To process 0, wherever it may be. */
+static void send_to_first(struct heartbeat *heartbeat, enum beat_kind kind) {
+    const struct invitation *first = &heartbeat->first;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = first->port};
+    for (int64_t i = 0; i < first->address_count; i++) {
+        if (heartbeat->address >= 0 && heartbeat->address != i) continue;
+        to.sin_addr.s_addr = first->addresses[i];
+        send_beat(heartbeat, to, kind);
+    }
+}
+
 static void send_to_watched(struct heartbeat *heartbeat, enum beat_kind kind) {
-    for (int r = first_watched(heartbeat); r < end_of_watched(heartbeat); r++)
+    if (heartbeat->rank > 0) send_to_first(heartbeat, kind);
+    for (int r = first_watched(heartbeat); heartbeat->rank == 0 && r < heartbeat->size; r++)
         if (heartbeat->peers[r].reached) send_beat(heartbeat, heartbeat->peers[r].from, kind);
+}
+
+/* Of three datagrams one gets through. */
+static void send_repeatedly(struct heartbeat *heartbeat, enum beat_kind kind) {
+    for (int i = 0; i < 3; i++) send_to_watched(heartbeat, kind);
 }
 
 static void remember(struct peer *peer, const struct condition *condition, double now) {
@@ -200,23 +206,32 @@ static void remember(struct peer *peer, const struct condition *condition, doubl
     peer->heard = now;
 }
 
-/* Takes all beats that have come; process 0 answers them. */
+static void take_beat(struct heartbeat *heartbeat, struct beat *beat, const struct sockaddr_in *from) {
+    struct peer *peer = &heartbeat->peers[beat->rank];
+    if (beat->kind == BEAT_ENDS_ALL) transport_abort(heartbeat->transport, STATUS_FAILED);
+    beat->condition.exchange[EXCHANGE - 1] = beat->condition.words[WORDS - 1] = '\0';
+    remember(peer, &beat->condition, clock_seconds());
+    peer->from = *from;
+    if (beat->kind == BEAT_ENDS) peer->ended = true;
+    if (heartbeat->rank == 0 && !peer->ended) send_beat(heartbeat, *from, BEAT_GOES_ON);
+    for (int64_t i = 0; heartbeat->rank > 0 && i < heartbeat->first.address_count; i++)
+        if (heartbeat->first.addresses[i] == from->sin_addr.s_addr) heartbeat->address = i;
+}
+
+/* Takes all beats that have come; process 0 answers them. What is said of one that was sent comes before
+ * those: it is not the last one, which may say that its process ends. */
 static void receive_beats(struct heartbeat *heartbeat) {
-    struct beat beat;
-    struct sockaddr_in from = {0};
-    socklen_t length = sizeof from;
-    while (recvfrom(heartbeat->socket, &beat, sizeof beat, 0, (struct sockaddr *)&from, &length) ==
-           (ssize_t)sizeof beat) {
-        if (beat.token != heartbeat->first.token || beat.rank < 0 || beat.rank >= heartbeat->size) continue;
-        if (beat.kind == BEAT_ENDS_ALL) transport_abort(heartbeat->transport, STATUS_FAILED);
-        beat.condition.exchange[EXCHANGE - 1] = beat.condition.words[WORDS - 1] = '\0';
-        remember(&heartbeat->peers[beat.rank], &beat.condition, clock_seconds());
-        heartbeat->peers[beat.rank].from = from;
-        if (beat.kind == BEAT_ENDS) heartbeat->peers[beat.rank].ended = true;
-        if (heartbeat->rank == 0) send_beat(heartbeat, from, BEAT_GOES_ON);
-        for (int64_t i = 0; heartbeat->rank > 0 && i < heartbeat->first.address_count; i++)
-            if (heartbeat->first.addresses[i] == from.sin_addr.s_addr) heartbeat->address = i;
-        length = sizeof from;
+    for (int64_t errors = 0; errors <= (int64_t)ADDRESSES * heartbeat->size;) {
+        struct beat beat;
+        struct sockaddr_in from = {0};
+        socklen_t length = sizeof from;
+        ssize_t bytes = recvfrom(heartbeat->socket, &beat, sizeof beat, 0, (struct sockaddr *)&from, &length);
+        if (bytes < 0 && errno == EAGAIN) return;
+        if (bytes < 0) errors++;
+        if (bytes != (ssize_t)sizeof beat || beat.token != heartbeat->first.token || beat.rank < 0 ||
+            beat.rank >= heartbeat->size)
+            continue;
+        take_beat(heartbeat, &beat, &from);
     }
 }
 
@@ -242,12 +257,11 @@ static void describe(const struct heartbeat *heartbeat, int rank, struct text *t
 }
 
 /* Ends all processes; `text` is why. One that is stuck does not notice that the others are gone, but its
- * thread for heartbeats hears it; of three datagrams one gets through. */
+ * thread for heartbeats hears it. */
 _Noreturn static void end_all(struct heartbeat *heartbeat, struct text *text) {
     fprintf(stderr, "%s: error: %s\n", program_invocation_short_name,
             text->data && !text->failed ? text->data : "a process does not answer");
-    if (heartbeat->rank == 0)
-        for (int i = 0; i < 3; i++) send_to_watched(heartbeat, BEAT_ENDS_ALL);
+    if (heartbeat->rank == 0) send_repeatedly(heartbeat, BEAT_ENDS_ALL);
     transport_abort(heartbeat->transport, STATUS_FAILED);
 }
 
@@ -430,7 +444,7 @@ static void *beat_on(void *argument) {
     while (!is_stopping(heartbeat)) {
         double now = clock_seconds();
         if (now >= next) {
-            if (heartbeat->rank > 0) send_beats(heartbeat);
+            if (heartbeat->rank > 0) send_to_first(heartbeat, BEAT_GOES_ON);
             look_around(heartbeat);
             next = now + period;
         }
@@ -440,7 +454,7 @@ static void *beat_on(void *argument) {
         receive_beats(heartbeat);
         receive_errors(heartbeat);
     }
-    send_to_watched(heartbeat, BEAT_ENDS);
+    send_repeatedly(heartbeat, BEAT_ENDS);
     return NULL;
 }
 
