@@ -165,25 +165,29 @@ struct pass_reading grpo_reading(const struct grpo *grpo) {
     return (struct pass_reading){.temperature = grpo->run.config->grpo.temperature};
 }
 
+struct pass_size grpo_largest_pass(const struct grpo *grpo, int64_t completions) {
+    const struct train_grpo *config = &grpo->run.config->grpo;
+    const int64_t prompt = grpo->problems.train.longest;
+    const int64_t groups = config->pass_tokens / (prompt + completions * config->max_completion_length);
+    return (struct pass_size){.sequences = groups > 1 ? groups : 1,
+                              .tokens = prompt,
+                              .patches = grpo->problems.train.most_patches,
+                              .completions = completions,
+                              .completion_tokens = config->max_completion_length};
+}
+
 /* Memory for the longest pass of a step, and for what is there while completions are drawn. How long recorded
  * ones are is not known before they are read. */
 static enum status reserve(struct grpo *grpo, struct error *err) {
     if (!grpo->rollout) return STATUS_OK;
     struct train_run *run = &grpo->run;
     const struct freeze freeze = run_freeze(run->config);
-    const struct train_grpo *config = &grpo->run.config->grpo;
+    const int64_t completions = run->config->grpo.num_generations;
     const struct problem_set *train = &grpo->problems.train;
-    const int64_t spoken = config->num_generations * config->max_completion_length;
-    int64_t groups = config->pass_tokens / (train->longest + spoken);
-    const struct pass_size size = {.sequences = groups > 1 ? groups : 1,
-                                   .tokens = train->longest,
-                                   .completions = config->num_generations,
-                                   .completion_tokens = config->max_completion_length};
-    const int64_t cache =
-        rollout_cache_bytes(grpo->rollout, train->longest, config->num_generations, train->count);
+    const int64_t cache = rollout_cache_bytes(grpo->rollout, train->longest, completions, train->count);
     const int64_t whole = optimizer_gathered_bytes(&run->model, run->optimizer.parameters,
                                                    run->optimizer.parameter_count, &freeze, run_sharing(run));
-    return run_reserve(run, size, (size_t)(cache + whole), err);
+    return run_reserve(run, grpo_largest_pass(grpo, completions), (size_t)(cache + whole), err);
 }
 
 static enum status open_models(void *context, struct error *err) {

@@ -20,13 +20,6 @@ static void print_data(const struct grpo *grpo) {
     run_plan_skipped(&grpo->run);
 }
 
-/* Tokens of a group with the longest prompt and completions; `wanted`: those of completions. */
-static int64_t longest_group(const struct grpo *grpo, int64_t *wanted) {
-    const struct train_grpo *config = &grpo->run.config->grpo;
-    *wanted = config->num_generations * config->max_completion_length;
-    return grpo->problems.train.longest + *wanted;
-}
-
 static void print_steps(const struct grpo *grpo) {
     const struct train_config *config = grpo->run.config;
     const struct train_grpo *own = &config->grpo;
@@ -66,54 +59,76 @@ struct growth {
     const struct rollout *rollout; /* NULL: none are drawn */
 };
 
-/* Of a group's pass and the rollouts, with so many completions of a prompt. */
-static struct phase_bytes bytes_of_completions(const void *context, int64_t count) {
+/* Of the largest pass and the rollouts, with so many completions of a prompt. */
+static enum status bytes_of_completions(const void *context, int64_t count, struct phase_bytes *bytes,
+                                        struct error *err) {
     const struct growth *growth = context;
     const struct problem_set *train = &growth->grpo->problems.train;
-    int64_t wanted = count * growth->grpo->run.config->grpo.max_completion_length;
     double cache = growth->rollout
                        ? (double)rollout_cache_bytes(growth->rollout, train->longest, count, train->count)
                        : 0;
-    return (struct phase_bytes){
-        {[RUN_GENERATES] = cache,
-         [RUN_LEARNS] = run_plan_pass(growth->plan, train->longest + wanted, wanted)}};
+    *bytes = (struct phase_bytes){{[RUN_GENERATES] = cache}};
+    return run_plan_pass(growth->plan, grpo_largest_pass(growth->grpo, count), true,
+                         &bytes->bytes[RUN_LEARNS], err);
+}
+
+/* What a process does with the memory by turns. */
+static enum status print_turns(const struct grpo *grpo, struct run_plan *plan, const struct rollout *rollout,
+                               struct error *err) {
+    const struct problem_set *train = &grpo->problems.train;
+    const int64_t completions = grpo->run.config->grpo.num_generations;
+    const struct pass_size prompt = {.sequences = 1,
+                                     .tokens = train->longest,
+                                     .patches = train->most_patches,
+                                     .completions = 1,
+                                     .completion_tokens = 1};
+    double reading, learning;
+    enum status status = run_plan_pass(plan, prompt, false, &reading, err);
+    if (status == STATUS_OK)
+        status = run_plan_pass(plan, grpo_largest_pass(grpo, completions), true, &learning, err);
+    if (status != STATUS_OK) return status;
+    if (!grpo->recorded || plan->gathered_bytes > 0) run_plan_phase(plan, RUN_GENERATES);
+    if (!grpo->recorded) {
+        run_plan_bytes(plan, "keys and values of rollouts",
+                       (double)rollout_cache_bytes(rollout, train->longest, completions, train->count));
+        run_plan_bytes(plan, "activations: longest prompt", reading);
+    }
+    run_plan_phase(plan, RUN_LEARNS);
+    run_plan_bytes(plan, "activations, logits: largest pass", learning);
+    run_plan_phase(plan, RUN_ALWAYS);
+    return STATUS_OK;
 }
 
 static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, struct error *err) {
     const struct train_config *config = grpo->run.config;
     const struct freeze freeze = run_freeze(config);
-    int64_t wanted, tokens = longest_group(grpo, &wanted);
-    const struct rollout_settings settings = grpo_rollout_settings(grpo, config->grpo.temperature);
+    struct rollout_settings settings = grpo_rollout_settings(grpo, config->grpo.temperature);
+    settings.plans_gpus = plan->device.own_memory;
     struct rollout *rollout = rollout_new(&settings, err);
     if (!rollout) return STATUS_FAILED;
-    double cache = (double)rollout_cache_bytes(rollout, grpo->problems.train.longest,
-                                               config->grpo.num_generations, grpo->problems.train.count);
     run_plan_memory(plan);
     if (config->grpo.beta > 0) run_plan_bytes(plan, "reference model", reference_bytes(grpo, plan));
-    if (!grpo->recorded || plan->gathered_bytes > 0) run_plan_phase(plan, RUN_GENERATES);
-    if (!grpo->recorded) run_plan_bytes(plan, "keys and values of rollouts", cache);
-    run_plan_phase(plan, RUN_LEARNS);
-    if (config->grpo.pass_tokens > tokens) tokens = config->grpo.pass_tokens;
-    run_plan_bytes(plan, "activations of the longest pass", run_plan_activations(plan, tokens, wanted));
-    run_plan_bytes(plan, "logits", (double)language_loss_bytes(&grpo->run.model, wanted));
-    run_plan_phase(plan, RUN_ALWAYS);
+    enum status status = print_turns(grpo, plan, rollout, err);
+    if (status != STATUS_OK) goto end;
     run_plan_host_bytes(plan, "patches of a generation, at most", patch_bytes(grpo));
     run_plan_host_bytes(plan, "prompts ahead, at most", run_plan_ahead);
     if (freeze.vision_tower && freeze.projector)
         run_plan_host_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);
     run_plan_end(plan);
     const struct growth growth = {grpo, plan, grpo->recorded ? NULL : rollout};
-    run_plan_lower_state(plan, tokens, wanted);
-    run_plan_lower_number(plan, "num_generations", 2, config->grpo.num_generations, bytes_of_completions,
-                          &growth);
+    status = run_plan_lower_state(plan, grpo_largest_pass(grpo, config->grpo.num_generations), err);
+    if (status == STATUS_OK)
+        status = run_plan_lower_number(plan, "num_generations", 2, config->grpo.num_generations,
+                                       bytes_of_completions, &growth, err);
+end:
     rollout_free(rollout);
-    return STATUS_OK;
+    return status;
 }
 
 enum status grpo_plan(const struct train_config *config, const struct gpu *gpu, struct error *err) {
     struct grpo grpo = {0};
     const struct run_stage stage = grpo_stage(&grpo);
-    struct run_plan plan;
+    struct run_plan plan = {0};
     enum status status = run_open_data(&grpo.run, config, &stage, err);
     if (status == STATUS_OK) status = run_plan_start(&plan, &grpo.run, gpu, err);
     if (status == STATUS_OK) {
@@ -121,6 +136,7 @@ enum status grpo_plan(const struct train_config *config, const struct gpu *gpu, 
         print_steps(&grpo);
         status = print_memory(&grpo, &plan, err);
     }
+    run_plan_free(&plan);
     run_close(&grpo.run);
     return status;
 }

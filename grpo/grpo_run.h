@@ -69,6 +69,9 @@ void grpo_list_free(struct grpo_list *list);
 /* How groups are read: at the temperature that they are drawn with. */
 struct pass_reading grpo_reading(const struct grpo *grpo);
 
+/* grpo.c: the largest pass of a step, with so many completions of each prompt. */
+struct pass_size grpo_largest_pass(const struct grpo *grpo, int64_t completions);
+
 /* ---- grpo.c: the stage's table, its context being the struct grpo ------------------------------------ */
 
 struct run_stage grpo_stage(struct grpo *grpo);

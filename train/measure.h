@@ -8,7 +8,7 @@
 struct measure {
     int64_t tokens;  /* at least 1 when the row can be used */
     int64_t labels;  /* tokens with a loss, where that is known before */
-    int64_t patches; /* of its video or image, of stage grpo */
+    int64_t patches; /* of its videos and images */
     char *problem;   /* why it cannot be used; NULL: it can */
 };
 

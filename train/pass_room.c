@@ -29,9 +29,12 @@ static void example_free(struct example *e) {
     free(e->values);
 }
 
-/* One temporal patch, as square as it may be, of at most so many pads. */
-static struct visual_grid grid_of(const struct vision_config *config, int64_t pads) {
-    int64_t rows = (int64_t)sqrt((double)pads), cols = pads / rows;
+/* One temporal patch, as square as it may be, of so many patches or some more, but at most `most` pads. */
+static struct visual_grid grid_of(const struct vision_config *config, int64_t patches, int64_t most) {
+    int64_t pads = patches / (config->merge * config->merge);
+    if (pads > most) pads = most;
+    int64_t rows = (int64_t)sqrt((double)pads), cols = (pads + rows - 1) / rows;
+    if (rows * cols > most) cols = most / rows;
     return (struct visual_grid){.t = 1, .h = rows * config->merge, .w = cols * config->merge};
 }
 
@@ -52,9 +55,10 @@ static enum status example_make(struct example *e, const struct model_config *co
         !(e->values = memory_new(sequences * completions * (size_t)size.completion_tokens,
                                  2 * sizeof *e->values, what, err)))
         return STATUS_FAILED;
-    const bool sees = size.tokens > 2; /* the first token predicts nothing, and what follows says something */
+    const int64_t most = size.tokens - 2; /* the first predicts nothing, and the last is said after a video */
+    const bool sees = size.patches > 0 && most > 0;
     struct pass_visuals visuals = {.count = sees, .grids = &e->grid, .patches = &e->patches};
-    if (sees) e->grid = grid_of(&config->vision, size.tokens - 2);
+    if (sees) e->grid = grid_of(&config->vision, size.patches, most);
     for (int64_t i = 0, pads = sees ? grid_features(&config->vision, &e->grid) : 0; i < pads; i++)
         e->tokens[1 + i] = config->video_token;
     for (int64_t c = 0; c < size.completions; c++)
@@ -109,7 +113,7 @@ enum status pass_count_bytes(const struct pass_runner *runner, struct pass_size 
 
 enum status pass_reserve(struct pass_runner *runner, struct pass_size size, size_t beside, bool *there,
                          struct error *err) {
-    const struct pass_size prompt = {1, size.tokens, 1, 1};
+    const struct pass_size prompt = {1, size.tokens, size.patches, 1, 1};
     struct error full; /* no failure: memory is taken as it is needed */
     size_t bytes = 0, reading = 0;
     *there = true;

@@ -5,10 +5,10 @@
 
 #include "train/pass.h"
 
-/* A pass, of sequences that are alike: all that can be is one video, and every token is wanted; or of groups:
- * such a prompt, and completions after it. */
+/* A pass, of sequences that are alike: a video of so many patches, and text; or of groups: such a prompt, and
+ * completions after it. Every token is wanted. */
 struct pass_size {
-    int64_t sequences, tokens;              /* of a sequence, or of a prompt */
+    int64_t sequences, tokens, patches;     /* of a sequence, or of a prompt */
     int64_t completions, completion_tokens; /* of a group; 0: a pass over samples */
 };
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "train/communicator.h"
 #include "train/scale.h"
 
@@ -75,6 +76,26 @@ static void count_bytes(struct run_plan *plan, const struct parameter *parameter
     }
 }
 
+/* No gradients, but it shows which there would be: the counted passes read none. */
+static enum status mark_trained(struct run_plan *plan, const struct parameter *parameters, size_t count,
+                                const struct freeze *freeze, struct error *err) {
+    struct model *model = &plan->run->model, *gradients = &plan->gradients;
+    const struct model_config *config = &model->config;
+    *gradients = (struct model){.config = *config, .device = model->device, .compute = DTYPE_F32};
+    gradients->vision.blocks =
+        memory_new((size_t)config->vision.depth, sizeof *gradients->vision.blocks, "the plan", err);
+    gradients->language.layers =
+        memory_new((size_t)config->layers, sizeof *gradients->language.layers, "the plan", err);
+    if (!gradients->vision.blocks || !gradients->language.layers) return STATUS_FAILED;
+    for (size_t i = 0; i < count; i++) {
+        const struct parameter *p = &parameters[i];
+        if (!freeze_holds(freeze, p))
+            *parameter_tensor(gradients, p) =
+                tensor_at(parameter_tensor(model, p)->data, DTYPE_F32, p->rows, p->cols);
+    }
+    return STATUS_OK;
+}
+
 enum status run_plan_start(struct run_plan *plan, struct train_run *run, const struct gpu *gpu,
                            struct error *err) {
     const struct freeze freeze = run_freeze(run->config);
@@ -90,10 +111,17 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, const s
     if (!parameters) return STATUS_FAILED;
     count_parameters(plan, parameters, count, &freeze);
     count_bytes(plan, parameters, count, &freeze);
+    status = mark_trained(plan, parameters, count, &freeze, err);
     free(parameters);
+    if (status != STATUS_OK) return status;
     printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
            run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));
     return STATUS_OK;
+}
+
+void run_plan_free(struct run_plan *plan) {
+    free(plan->gradients.vision.blocks);
+    free(plan->gradients.language.layers);
 }
 
 void run_plan_skipped(const struct train_run *run) {
@@ -115,20 +143,26 @@ void run_plan_steps(const struct train_run *run, const char *name) {
                config->eval_benchmark);
 }
 
-double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t wanted) {
-    const struct train_config *config = plan->run->config;
-    const struct model *model = &plan->run->model;
-    struct tape_depth depth = {.attention = model->config.layers, .whole = model->config.layers};
-    if (config->gradient_checkpointing)
-        depth = language_tape_depth(
-            model, tokens, wanted, 0,
-            (size_t)pass_activation_bytes(config->activation_memory, (int64_t)plan->whole_bytes));
-    return (double)language_tape_bytes(model, tokens, wanted, depth);
+static enum status count_pass(const struct run_plan *plan, struct pass_size size, bool backward,
+                              bool recompute, int64_t activation_bytes, double *bytes, struct error *err) {
+    const struct pass_settings settings = {.model = &plan->run->model,
+                                           .gradients = &plan->gradients,
+                                           .recompute = recompute,
+                                           .activation_bytes = activation_bytes};
+    size_t counted = 0;
+    struct pass_runner *runner = pass_runner_new(&settings, err);
+    enum status status = runner ? pass_count_bytes(runner, size, backward, &counted, err) : STATUS_FAILED;
+    pass_runner_free(runner);
+    *bytes = (double)counted;
+    return status;
 }
 
-double run_plan_pass(const struct run_plan *plan, int64_t tokens, int64_t wanted) {
-    return run_plan_activations(plan, tokens, wanted) +
-           (double)language_loss_bytes(&plan->run->model, wanted);
+enum status run_plan_pass(const struct run_plan *plan, struct pass_size size, bool backward, double *bytes,
+                          struct error *err) {
+    const struct train_config *config = plan->run->config;
+    return count_pass(plan, size, backward, config->gradient_checkpointing,
+                      pass_activation_bytes(config->activation_memory, (int64_t)plan->whole_bytes), bytes,
+                      err);
 }
 
 void run_plan_memory(struct run_plan *plan) {
@@ -159,7 +193,7 @@ void run_plan_phase(struct run_plan *plan, enum run_phase phase) {
 
 void run_plan_bytes(struct run_plan *plan, const char *what, double bytes) {
     const int indent = plan->phase == RUN_ALWAYS ? 2 : 4;
-    printf("%*s%-*s %10.3f GB\n", indent, "", 38 - indent, what, bytes / 1e9);
+    printf("%*s%-*s %10.3f GB\n", indent, "", 40 - indent, what, bytes / 1e9);
     plan->printed.bytes[plan->phase] += bytes;
 }
 
@@ -172,7 +206,7 @@ static double host_bytes(const struct run_plan *plan) {
 }
 
 void run_plan_host_bytes(struct run_plan *plan, const char *what, double bytes) {
-    printf("  %-36s %10.3f GB%s\n", what, bytes / 1e9, plan->device.own_memory ? " of the host" : "");
+    printf("  %-38s %10.3f GB%s\n", what, bytes / 1e9, plan->device.own_memory ? " of the host" : "");
     plan->host_total += bytes;
 }
 
@@ -193,10 +227,10 @@ void run_plan_end(struct run_plan *plan) {
         printf("  the sums have the larger of both: it %s\n",
                plan->printed.bytes[RUN_GENERATES] > plan->printed.bytes[RUN_LEARNS] ? "generates" : "learns");
     if (plan->device.own_memory) {
-        printf("  %-36s %10.3f GB\n", "all on the device", total / 1e9);
+        printf("  %-38s %10.3f GB\n", "all on the device", total / 1e9);
         tell_whether(plan->device.name, (double)plan->device.free_memory, total);
     }
-    printf("  %-36s %10.3f GB\n", plan->device.own_memory ? "all of the host" : "all", host / 1e9);
+    printf("  %-38s %10.3f GB\n", plan->device.own_memory ? "all of the host" : "all", host / 1e9);
     if (!plan->elsewhere) tell_whether("this machine", available_memory(), host);
 }
 
@@ -226,31 +260,39 @@ void run_plan_lower(const struct run_plan *plan, const char *key, const char *va
                saved >= missing ? "then it fits" : "not enough alone");
 }
 
-void run_plan_lower_number(const struct run_plan *plan, const char *key, int64_t least, int64_t now,
-                           run_plan_growth *bytes, const void *context) {
+enum status run_plan_lower_number(const struct run_plan *plan, const char *key, int64_t least, int64_t now,
+                                  run_plan_growth *grow, const void *context, struct error *err) {
     double missing = run_plan_missing(plan);
     int64_t low = least, high = now; /* the answer is in [low, high) */
+    struct phase_bytes all, bytes;
     char value[32];
-    if (missing <= 0 || least >= now) return;
-    const struct phase_bytes all = bytes(context, now);
-    while (high - low > 1) {
+    if (missing <= 0 || least >= now) return STATUS_OK;
+    enum status status = grow(context, now, &all, err);
+    while (status == STATUS_OK && high - low > 1) {
         int64_t middle = low + (high - low) / 2;
-        if (saved_bytes(plan, difference(all, bytes(context, middle))) >= missing)
+        status = grow(context, middle, &bytes, err);
+        if (status == STATUS_OK && saved_bytes(plan, difference(all, bytes)) >= missing)
             low = middle;
         else
             high = middle;
     }
+    if (status == STATUS_OK) status = grow(context, low, &bytes, err);
+    if (status != STATUS_OK) return status;
     snprintf(value, sizeof value, "%" PRId64, low);
-    run_plan_lower(plan, key, value, difference(all, bytes(context, low)));
+    run_plan_lower(plan, key, value, difference(all, bytes));
+    return STATUS_OK;
 }
 
-void run_plan_lower_state(const struct run_plan *plan, int64_t tokens, int64_t wanted) {
+enum status run_plan_lower_state(const struct run_plan *plan, struct pass_size largest, struct error *err) {
     const struct train_config *config = plan->run->config;
-    const struct tape_depth none = {0};
-    double least = (double)language_tape_bytes(&plan->run->model, tokens, wanted, none);
+    double now, least;
+    if (run_plan_missing(plan) <= 0) return STATUS_OK;
+    enum status status = run_plan_pass(plan, largest, true, &now, err);
+    if (status == STATUS_OK) status = count_pass(plan, largest, true, true, 0, &least, err);
+    if (status != STATUS_OK) return status;
     run_plan_lower(plan, config->gradient_checkpointing ? "activation_memory" : "gradient_checkpointing",
                    config->gradient_checkpointing ? "0" : "true",
-                   (struct phase_bytes){{[RUN_LEARNS] = run_plan_activations(plan, tokens, wanted) - least}});
+                   (struct phase_bytes){{[RUN_LEARNS] = now - least}});
     if (plan->device.own_memory && !config->offload_optimizer)
         run_plan_lower(plan, "offload_optimizer", "true",
                        (struct phase_bytes){{[RUN_ALWAYS] = plan->trained_bytes - plan->other_bytes}});
@@ -259,6 +301,7 @@ void run_plan_lower_state(const struct run_plan *plan, int64_t tokens, int64_t w
         const char value[] = {(char)('0' + s), 0};
         run_plan_lower(plan, "zero_stage", value, difference(plan->stages[stage], plan->stages[s]));
     }
-    if (communicator_size(config->processes) == 1 && run_plan_missing(plan) > 0)
+    if (communicator_size(config->processes) == 1)
         printf("  zero_stage=2 or 3 shares the rest among processes (mpirun -n N tells how much)\n");
+    return STATUS_OK;
 }

@@ -3,6 +3,7 @@
 #define VS2_TRAIN_RUN_PLAN_H
 
 #include "train/gpu.h"
+#include "train/pass_room.h"
 #include "train/run.h"
 
 enum { ZERO_STAGES = 4 };
@@ -30,12 +31,16 @@ struct run_plan {
     struct phase_bytes
         stages[ZERO_STAGES]; /* trained_bytes and gathered_bytes, were that the stage of ZeRO */
     double whole_bytes;      /* of weights, moments and gradients, were they not shared (optimizer_bytes) */
+    struct model gradients;  /* for passes that are counted: which parameters have one */
 };
 
 /* Looks at the device, or takes that GPU for it (NULL: none), opens the model on the host, without the
  * optimizer, and prints what it is. */
 enum status run_plan_start(struct run_plan *plan, struct train_run *run, const struct gpu *gpu,
                            struct error *err);
+
+/* To be called after it, also where it failed; the run is closed apart. */
+void run_plan_free(struct run_plan *plan);
 
 /* Prints how many rows are skipped, and the first few; then steps and schedule, `name` being what a batch
  * consists of. */
@@ -58,20 +63,22 @@ double run_plan_missing(const struct run_plan *plan);
  * so much less in each phase. */
 void run_plan_lower(const struct run_plan *plan, const char *key, const char *value, struct phase_bytes less);
 
-/* The same for a whole number, the largest below `now` with which it fits, or else `least`; bytes(context, v)
- * is what grows with it. Nothing is printed where there is nothing to lower. */
-typedef struct phase_bytes run_plan_growth(const void *context, int64_t value);
-void run_plan_lower_number(const struct run_plan *plan, const char *key, int64_t least, int64_t now,
-                           run_plan_growth *bytes, const void *context);
+/* The same for a whole number, the largest below `now` with which it fits, or else `least`; *bytes of
+ * grow(context, value, &bytes, err) is what grows with it. Nothing is printed where there is nothing to
+ * lower. */
+typedef enum status run_plan_growth(const void *context, int64_t value, struct phase_bytes *bytes,
+                                    struct error *err);
+enum status run_plan_lower_number(const struct run_plan *plan, const char *key, int64_t least, int64_t now,
+                                  run_plan_growth *grow, const void *context, struct error *err);
 
-/* What is the same in every stage: activation_memory, offload_optimizer and zero_stage. `tokens` and `wanted`
- * are the longest pass's. */
-void run_plan_lower_state(const struct run_plan *plan, int64_t tokens, int64_t wanted);
+/* What is the same in every stage: activation_memory, offload_optimizer and zero_stage. `largest` is the
+ * largest pass. */
+enum status run_plan_lower_state(const struct run_plan *plan, struct pass_size largest, struct error *err);
 
-/* Bytes that the backward pass keeps of one pass of `tokens`, `wanted` of them with a loss; and with what
- * their losses take. */
-double run_plan_activations(const struct run_plan *plan, int64_t tokens, int64_t wanted);
-double run_plan_pass(const struct run_plan *plan, int64_t tokens, int64_t wanted);
+/* *bytes = what passes of that size work in, exactly (pass_count_bytes): activations, logits, and what is
+ * there for a moment. */
+enum status run_plan_pass(const struct run_plan *plan, struct pass_size size, bool backward, double *bytes,
+                          struct error *err);
 
 /* What samples that are read ahead take at most, a bound set in other files. */
 extern const double run_plan_ahead;

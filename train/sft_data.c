@@ -46,6 +46,8 @@ static enum status measure_row(const void *context, int64_t row, struct measure 
     if (status != STATUS_OK) return status;
     measure->tokens = sample.count;
     measure->labels = sample.label_count;
+    for (int64_t i = 0; i < sample.visual_count; i++)
+        measure->patches += sample.grids[i].t * sample.grids[i].h * sample.grids[i].w;
     sample_free(&sample);
     return STATUS_OK;
 }
@@ -122,10 +124,14 @@ static enum status make_set(struct sft_set *set, const struct dataset *dataset,
         config->packing ? packed_groups(set, measures, config->cutoff_len, err) : single_groups(set, err);
     if (status != STATUS_OK) return status;
     for (int64_t g = 0; g < set->group_count; g++) {
-        int64_t tokens = 0;
-        for (int64_t i = 0; i < set->groups[g].count; i++)
-            tokens += measures[set->rows[set->groups[g].first + i]].tokens;
+        int64_t tokens = 0, patches = 0;
+        for (int64_t i = 0; i < set->groups[g].count; i++) {
+            const struct measure *row = &measures[set->rows[set->groups[g].first + i]];
+            tokens += row->tokens;
+            patches += row->patches;
+        }
         if (tokens > set->longest) set->longest = tokens;
+        if (patches > set->most_patches) set->most_patches = patches;
     }
     return STATUS_OK;
 }

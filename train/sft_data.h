@@ -14,6 +14,7 @@ struct sft_set {
     int64_t group_count, row_count;
     int64_t tokens, labels; /* of all rows, after truncation */
     int64_t longest;        /* tokens of the longest group */
+    int64_t most_patches;   /* of the videos and images of a group */
 };
 
 struct sft_data {

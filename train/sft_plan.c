@@ -34,61 +34,77 @@ struct growth {
     const struct run_plan *plan;
 };
 
-/* Of a pass of `count` sequences as long as the longest. */
-static struct phase_bytes bytes_of_batch(const void *context, int64_t count) {
+/* Of passes with micro-batches of `count` of the longest sequences. */
+static enum status bytes_of_batch(const void *context, int64_t count, struct phase_bytes *bytes,
+                                  struct error *err) {
     const struct growth *growth = context;
-    int64_t tokens = growth->sft->data.train.longest * count;
-    return (struct phase_bytes){{[RUN_LEARNS] = run_plan_pass(growth->plan, tokens, tokens)}};
+    const struct pass_size size = sft_largest_pass(growth->sft, count, growth->sft->data.train.longest);
+    *bytes = (struct phase_bytes){0};
+    return run_plan_pass(growth->plan, size, true, &bytes->bytes[RUN_LEARNS], err);
 }
 
-/* Of a pass of sequences of so many tokens. */
-static struct phase_bytes bytes_of_length(const void *context, int64_t length) {
+/* Of passes of sequences of so many tokens. */
+static enum status bytes_of_length(const void *context, int64_t length, struct phase_bytes *bytes,
+                                   struct error *err) {
     const struct growth *growth = context;
-    int64_t tokens = growth->sft->run.config->per_device_train_batch_size * length;
-    return (struct phase_bytes){{[RUN_LEARNS] = run_plan_pass(growth->plan, tokens, tokens)}};
+    const int64_t batch = growth->sft->run.config->per_device_train_batch_size;
+    *bytes = (struct phase_bytes){0};
+    return run_plan_pass(growth->plan, sft_largest_pass(growth->sft, batch, length), true,
+                         &bytes->bytes[RUN_LEARNS], err);
 }
+
+/* Tokens of a sequence with a label. */
+static const int64_t shortest = 2;
 
 /* Where the memory is too small: what would do. */
-static void print_what_to_lower(const struct sft *sft, const struct run_plan *plan) {
+static enum status print_what_to_lower(const struct sft *sft, const struct run_plan *plan,
+                                       struct error *err) {
     const struct growth growth = {sft, plan};
     int64_t batch = sft->run.config->per_device_train_batch_size, longest = sft->data.train.longest;
-    run_plan_lower_state(plan, batch * longest, batch * longest);
-    run_plan_lower_number(plan, "per_device_train_batch_size", 1, batch, bytes_of_batch, &growth);
-    run_plan_lower_number(plan, "cutoff_len", 1, longest, bytes_of_length, &growth);
+    enum status status = run_plan_lower_state(plan, sft_largest_pass(sft, batch, longest), err);
+    if (status == STATUS_OK)
+        status = run_plan_lower_number(plan, "per_device_train_batch_size", 1, batch, bytes_of_batch, &growth,
+                                       err);
+    if (status == STATUS_OK)
+        status = run_plan_lower_number(plan, "cutoff_len", shortest, longest, bytes_of_length, &growth, err);
+    return status;
 }
 
-static void print_memory(const struct sft *sft, struct run_plan *plan) {
+static enum status print_memory(const struct sft *sft, struct run_plan *plan, struct error *err) {
     const struct train_config *config = sft->run.config;
     const struct freeze freeze = run_freeze(config);
-    int64_t longest = sft->data.train.longest * config->per_device_train_batch_size;
+    const struct pass_size largest =
+        sft_largest_pass(sft, config->per_device_train_batch_size, sft->data.train.longest);
     double step_tokens = (double)sft->data.train.tokens / (double)sft->data.train.group_count *
                          (double)(train_step_batches(config) * config->per_device_train_batch_size);
+    double pass_bytes;
+    if (run_plan_pass(plan, largest, true, &pass_bytes, err) != STATUS_OK) return STATUS_FAILED;
     printf("work\n  %.4g FLOPs a step in the language model, vision tower aside\n",
            flops_a_token(sft) * step_tokens);
     run_plan_memory(plan);
     if (plan->gathered_bytes > 0) run_plan_phase(plan, RUN_GENERATES); /* answers to a benchmark */
     run_plan_phase(plan, RUN_LEARNS);
-    run_plan_bytes(plan, "activations of the longest sequence", run_plan_activations(plan, longest, longest));
-    run_plan_bytes(plan, "logits", (double)language_loss_bytes(&sft->run.model, longest));
+    run_plan_bytes(plan, "activations, logits: largest pass", pass_bytes);
     run_plan_phase(plan, RUN_ALWAYS);
     run_plan_host_bytes(plan, "samples ahead, at most", run_plan_ahead);
     if (freeze.vision_tower && freeze.projector)
         run_plan_host_bytes(plan, "vision features, at most", (double)config->vision_cache_memory);
     run_plan_end(plan);
-    print_what_to_lower(sft, plan);
+    return print_what_to_lower(sft, plan, err);
 }
 
 enum status train_sft_plan(const struct train_config *config, const struct gpu *gpu, struct error *err) {
     struct sft sft = {0};
     const struct run_stage stage = sft_stage(&sft);
-    struct run_plan plan;
+    struct run_plan plan = {0};
     enum status status = run_open_data(&sft.run, config, &stage, err);
     if (status == STATUS_OK) status = run_plan_start(&plan, &sft.run, gpu, err);
     if (status == STATUS_OK) {
         print_data(&sft);
         run_plan_steps(&sft.run, "sequences");
-        print_memory(&sft, &plan);
+        status = print_memory(&sft, &plan, err);
     }
+    run_plan_free(&plan);
     run_close(&sft.run);
     return status;
 }

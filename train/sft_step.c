@@ -91,12 +91,12 @@ static struct stream_settings stream_of(const struct sft *sft, const struct sft_
     };
 }
 
-struct pass_size sft_largest_pass(const struct sft *sft) {
-    const struct train_config *config = sft->run.config;
-    const int64_t longest = sft->data.train.longest, batch = config->per_device_train_batch_size;
-    int64_t together = PASS_TOKENS / (batch * longest);
-    if (together > config->gradient_accumulation_steps) together = config->gradient_accumulation_steps;
-    return (struct pass_size){.sequences = batch * (together > 1 ? together : 1), .tokens = longest};
+struct pass_size sft_largest_pass(const struct sft *sft, int64_t batch, int64_t longest) {
+    int64_t together = PASS_TOKENS / (batch * longest), most = sft->run.config->gradient_accumulation_steps;
+    if (together > most) together = most;
+    return (struct pass_size){.sequences = batch * (together > 1 ? together : 1),
+                              .tokens = longest,
+                              .patches = sft->data.train.most_patches};
 }
 
 /* Whether a micro-batch is this process's to do: they take turns. */

@@ -98,7 +98,7 @@ static void check(enum dtype compute, bool sees, bool recomputes, bool of_groups
     open_fixture(&f, compute, sees, recomputes);
     const float *patches = f.patches;
     const struct pass_visuals visuals = {.count = 1, .grids = &f.grid, .patches = &patches};
-    struct pass_size size = {.sequences = SEQUENCES, .tokens = TOKENS};
+    struct pass_size size = {.sequences = SEQUENCES, .tokens = TOKENS, .patches = 4 * ROWS * COLS};
     if (of_groups) size.completions = COMPLETIONS, size.completion_tokens = SPOKEN;
     size_t expected = counted(&f, size, backward);
     assert_int_equal(pass_statistics(f.runner).activation_peak, 0);
@@ -125,7 +125,7 @@ static void test_reserved(void **state) {
     struct fixture f;
     bool there = false;
     open_fixture(&f, DTYPE_F32, true, true);
-    const struct pass_size size = {.sequences = SEQUENCES, .tokens = TOKENS};
+    const struct pass_size size = {.sequences = SEQUENCES, .tokens = TOKENS, .patches = 4 * ROWS * COLS};
     const float *patches = f.patches;
     const struct pass_visuals visuals = {.count = 1, .grids = &f.grid, .patches = &patches};
     assert_int_equal(pass_reserve(f.runner, size, 1 << 20, &there, &err), STATUS_OK);

@@ -31,9 +31,12 @@ static void the_larger_counts(void **state) {
 }
 
 /* What run_plan_lower_number prints of a key whose values take so many GB in both phases. */
-static struct phase_bytes two_and_one(const void *context, int64_t value) {
-    (void)context;
-    return (struct phase_bytes){{[RUN_GENERATES] = 1e9 * (double)value, [RUN_LEARNS] = 2e9 * (double)value}};
+static enum status two_and_one(const void *context, int64_t value, struct phase_bytes *bytes,
+                               struct error *err) {
+    if (context) return error_set(err, "cannot be counted");
+    *bytes =
+        (struct phase_bytes){{[RUN_GENERATES] = 1e9 * (double)value, [RUN_LEARNS] = 2e9 * (double)value}};
+    return STATUS_OK;
 }
 
 static void expect_advice(const struct run_plan *plan, int64_t now, struct phase_bytes less,
@@ -44,7 +47,8 @@ static void expect_advice(const struct run_plan *plan, int64_t now, struct phase
     fflush(stdout);
     int kept = dup(STDOUT_FILENO);
     dup2(fileno(file), STDOUT_FILENO);
-    run_plan_lower_number(plan, "count", 1, now, two_and_one, NULL);
+    struct error err;
+    assert_int_equal(run_plan_lower_number(plan, "count", 1, now, two_and_one, NULL, &err), STATUS_OK);
     run_plan_lower(plan, "other", "0", less);
     fflush(stdout);
     dup2(kept, STDOUT_FILENO);
@@ -71,10 +75,20 @@ static void advice_lowers_the_larger(void **state) {
                   "  count=1 saves 1.000 GB: not enough alone\n", NULL);
 }
 
+static void what_cannot_be_counted(void **state) {
+    (void)state;
+    const struct run_plan learns = plan_of(4e9, 8e9);
+    struct error err;
+    assert_int_equal(run_plan_lower_number(&learns, "count", 1, 4, two_and_one, &learns, &err),
+                     STATUS_FAILED);
+    assert_string_equal(err.message, "cannot be counted");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_larger_counts),
         cmocka_unit_test(advice_lowers_the_larger),
+        cmocka_unit_test(what_cannot_be_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
