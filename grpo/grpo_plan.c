@@ -102,8 +102,7 @@ static enum status print_turns(const struct grpo *grpo, struct run_plan *plan, c
 static enum status print_memory(const struct grpo *grpo, struct run_plan *plan, struct error *err) {
     const struct train_config *config = grpo->run.config;
     const struct freeze freeze = run_freeze(config);
-    struct rollout_settings settings = grpo_rollout_settings(grpo, config->grpo.temperature);
-    settings.plans_gpus = plan->device.own_memory;
+    const struct rollout_settings settings = grpo_rollout_settings(grpo, config->grpo.temperature);
     struct rollout *rollout = rollout_new(&settings, err);
     if (!rollout) return STATUS_FAILED;
     run_plan_memory(plan);

@@ -30,10 +30,6 @@ void rollout_completions_free(struct rollout_completions *completions) {
 
 /* ---- Settings ---------------------------------------------------------------------------------------- */
 
-static int64_t most_at_once(const struct rollout_settings *settings) {
-    return settings->plans_gpus ? MATMUL_EXACT_ROWS_GPU : matmul_exact_rows(settings->model->device);
-}
-
 /* Written so that NaN is out of range too. */
 static enum status check_settings(const struct rollout_settings *s, struct error *err) {
     if (!(s->temperature >= 0)) return error_usage(err, "a temperature of %g is below 0", s->temperature);
@@ -47,7 +43,7 @@ static enum status check_settings(const struct rollout_settings *s, struct error
         return error_usage(err, "a repetition penalty of %g is not above 0", s->repetition_penalty);
     if (s->max_new_tokens < 1)
         return error_usage(err, "completions of %lld tokens", (long long)s->max_new_tokens);
-    const int64_t most = most_at_once(s);
+    const int64_t most = matmul_exact_rows(s->model->device);
     if (s->sequences < 0 || s->sequences > most)
         return error_usage(err,
                            "%lld sequences at once are not between 1 and %lld: more would round each other",
@@ -60,7 +56,8 @@ struct rollout *rollout_new(const struct rollout_settings *settings, struct erro
     struct rollout *rollout = memory_new(1, sizeof *rollout, "rollouts", err);
     if (!rollout) return NULL;
     rollout->settings = *settings;
-    if (rollout->settings.sequences == 0) rollout->settings.sequences = most_at_once(settings);
+    if (rollout->settings.sequences == 0)
+        rollout->settings.sequences = matmul_exact_rows(settings->model->device);
     if (rollout->settings.cache_bytes == 0) rollout->settings.cache_bytes = default_cache_bytes;
     size_t count = (size_t)settings->stop_token_count;
     rollout->stop_tokens = memory_new(count, sizeof *rollout->stop_tokens, "rollouts", err);

@@ -32,7 +32,6 @@ struct rollout_settings {
     int stop_token_count;
 
     int64_t sequences;     /* that run at once, up to matmul_exact_rows; 0: so many */
-    bool plans_gpus;       /* for the bytes of a plan: the model is to be on a GPU, wherever it is */
     int64_t cache_bytes;   /* of keys and values; 0: 2 GiB. Taken when the first prompt comes */
     int64_t prompt_tokens; /* of a prompt computed in one pass; longer ones go in parts. 0: 4096 */
 

@@ -2,9 +2,6 @@
 
 #include <math.h>
 
-/* Rows of the MLP computed at once: enough for the matrix units, few enough for the caches. */
-enum { MLP_ROWS = 1024 };
-
 static const struct tensor none;
 
 void rope_frequencies(double theta, int64_t width, float *frequencies) {
@@ -32,8 +29,8 @@ void linear_backward_input(struct device *device, struct tensor d_x, struct tens
     matmul(device, d_x, d_out, weight, (struct matmul_options){.accumulate = accumulate});
 }
 
-int64_t mlp_part_rows(int64_t rows) {
-    int64_t parts = (rows + MLP_ROWS - 1) / MLP_ROWS;
+int64_t mlp_part_rows(const struct device *device, int64_t rows) {
+    int64_t most = matmul_part_rows(device), parts = (rows + most - 1) / most;
     return (rows + parts - 1) / parts;
 }
 
@@ -47,7 +44,7 @@ void mlp_forward(struct device *device, struct arena *arena, struct tensor out, 
                  struct tensor x, const struct mlp *mlp) {
     if (x.rows == 0) return;
     struct arena_mark mark = arena_mark(arena);
-    int64_t wide = mlp->gate.weight.rows, rows = mlp_part_rows(x.rows);
+    int64_t wide = mlp->gate.weight.rows, rows = mlp_part_rows(device, x.rows);
     struct tensor scratch = gate_up.data ? gate_up : arena_tensor(arena, x.dtype, rows, 2 * wide);
     struct tensor product = arena_tensor(arena, x.dtype, rows, wide);
     for (int64_t first = 0; first < x.rows; first += rows) {

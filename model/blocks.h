@@ -41,7 +41,7 @@ void mlp_forward(struct device *device, struct arena *arena, struct tensor out, 
 
 /* Their parts: how many of `rows` rows are computed at once (parts of equal size), and gate_up = the two
  * inner products of x. */
-int64_t mlp_part_rows(int64_t rows);
+int64_t mlp_part_rows(const struct device *device, int64_t rows);
 void mlp_inner_forward(struct device *device, struct tensor gate_up, struct tensor x, const struct mlp *mlp);
 
 /* Adds to the gradients that have data, and sets d_x (float; it may be x where the types are equal) unless

@@ -34,7 +34,7 @@ void mlp_backward(struct device *device, struct arena *arena, struct tensor d_x,
                   struct tensor gate_up, struct tensor x, const struct mlp *mlp, const struct mlp *gradient) {
     if (x.rows == 0) return;
     struct arena_mark mark = arena_mark(arena);
-    int64_t wide = mlp->gate.weight.rows, rows = mlp_part_rows(x.rows);
+    int64_t wide = mlp->gate.weight.rows, rows = mlp_part_rows(device, x.rows);
     struct tensor scratch = gate_up.data ? gate_up : arena_tensor(arena, x.dtype, rows, 2 * wide);
     struct tensor product = arena_tensor(arena, x.dtype, rows, wide);
     for (int64_t first = 0; first < x.rows; first += rows) {

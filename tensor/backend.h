@@ -10,6 +10,7 @@
 struct backend {
     const char *name;   /* as --device spells it */
     int64_t exact_rows; /* matmul_exact_rows */
+    int64_t part_rows;  /* matmul_part_rows */
 
     /* How many there are of it, at least one; NULL: one. */
     enum status (*count)(int *count, struct error *err);

@@ -96,8 +96,11 @@ void device_close(struct device *device) {
 }
 
 struct device device_counting(const struct device *device) {
-    return (struct device){
-        .backend = device->backend, .state = device->state, .number = device->number, .counts = true};
+    return (struct device){.backend = device->backend,
+                           .state = device->state,
+                           .number = device->number,
+                           .counts = true,
+                           .stands_for_gpu = device->stands_for_gpu};
 }
 
 static bool is_at_work(const struct device *device) {

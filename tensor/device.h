@@ -25,6 +25,7 @@ struct device {
     bool failed;                   /* sticky: the error below happened */
     bool full;                     /* memory was asked for that it does not have; sticky, too */
     bool counts;                   /* it computes nothing (device_counting) */
+    bool stands_for_gpu;           /* a CPU on which a GPU's run is planned: it has the limits of one */
     struct error error;
 };
 

@@ -48,7 +48,11 @@ static bool begins(const struct device *device) {
 }
 
 int64_t matmul_exact_rows(const struct device *device) {
-    return device->backend->exact_rows;
+    return device->stands_for_gpu ? MATMUL_EXACT_ROWS_GPU : device->backend->exact_rows;
+}
+
+int64_t matmul_part_rows(const struct device *device) {
+    return device->stands_for_gpu ? MATMUL_PART_ROWS_GPU : device->backend->part_rows;
 }
 
 void convert(struct device *device, struct tensor out, struct tensor x) {

@@ -50,6 +50,12 @@ struct matmul_options {
  * decoding leaves each one's bits alone. */
 enum { MATMUL_EXACT_ROWS = 16, MATMUL_EXACT_ROWS_GPU = 64 };
 int64_t matmul_exact_rows(const struct device *device);
+
+/* How many rows to take at once of an activation that is too wide to be kept whole: enough for the matrix
+ * units, few enough for a CPU's caches. Each part reads and writes the weights' f32 gradients once more,
+ * which takes an H100 as long, from its data sheet, as the products of some 350 rows. */
+enum { MATMUL_PART_ROWS = 1024, MATMUL_PART_ROWS_GPU = 4096 };
+int64_t matmul_part_rows(const struct device *device);
 void matmul(struct device *device, struct tensor out, struct tensor a, struct tensor b,
             struct matmul_options options);
 

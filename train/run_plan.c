@@ -102,6 +102,7 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, const s
     *plan = (struct run_plan){.run = run};
     enum status status = choose_device(plan, gpu, err);
     if (status == STATUS_OK) status = device_open("cpu", &run->device, err);
+    run->device.stands_for_gpu = plan->device.own_memory;
     if (status == STATUS_OK)
         status = optimizer_open_model(run->folder, &run->device, run_dtype(run->config), &freeze, &run->model,
                                       err);

@@ -123,6 +123,7 @@ static void cpu_synchronize(struct device *device) {
 const struct backend backend_cpu = {
     .name = "cpu",
     .exact_rows = MATMUL_EXACT_ROWS,
+    .part_rows = MATMUL_PART_ROWS,
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,

@@ -193,6 +193,7 @@ static void cuda_synchronize(struct device *device) {
 const struct backend DEVICE_BACKEND = {
     .name = DEVICE_NAME,
     .exact_rows = MATMUL_EXACT_ROWS_GPU,
+    .part_rows = MATMUL_PART_ROWS_GPU,
     .count = cuda_count,
     .open = cuda_open,
     .close = cuda_close,

@@ -289,6 +289,7 @@ static void guard_sample_tokens(struct device *device, struct sample_arguments a
 const struct backend backend_guard = {
     .name = "guard",
     .exact_rows = MATMUL_EXACT_ROWS,
+    .part_rows = MATMUL_PART_ROWS,
     .open = guard_open,
     .close = guard_close,
     .describe = guard_describe,
