@@ -127,7 +127,7 @@ end:
 enum status grpo_plan(const struct train_config *config, const struct gpu *gpu, struct error *err) {
     struct grpo grpo = {0};
     const struct run_stage stage = grpo_stage(&grpo);
-    struct run_plan plan = {0};
+    struct run_plan plan;
     enum status status = run_open_data(&grpo.run, config, &stage, err);
     if (status == STATUS_OK) status = run_plan_start(&plan, &grpo.run, gpu, err);
     if (status == STATUS_OK) {
@@ -135,7 +135,6 @@ enum status grpo_plan(const struct train_config *config, const struct gpu *gpu, 
         print_steps(&grpo);
         status = print_memory(&grpo, &plan, err);
     }
-    run_plan_free(&plan);
     run_close(&grpo.run);
     return status;
 }

@@ -104,9 +104,6 @@ struct language_loss {
 void language_loss(const struct model *model, const struct model *gradients, struct arena *arena,
                    const struct language_loss *loss);
 
-/* Bytes of logits that language_loss works on at once, of `rows` rows. */
-size_t language_loss_bytes(const struct model *model, int64_t rows);
-
 /* The backward pass of language_forward with pass->tape, which it uses up. d_states: [wanted or count,
  * hidden] of the compute type. d_features: [features, hidden] of the compute type, set to the gradients of
  * the vision features; or no tensor: not wanted. */

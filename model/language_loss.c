@@ -69,11 +69,6 @@ static int64_t logit_row_bytes(const struct model *model) {
     return model->config.vocab * (int64_t)dtype_size(model->compute);
 }
 
-size_t language_loss_bytes(const struct model *model, int64_t rows) {
-    int64_t row_bytes = logit_row_bytes(model);
-    return (size_t)(part_rows(rows, LOSS_BYTES, row_bytes) * row_bytes);
-}
-
 void language_loss(const struct model *model, const struct model *gradients, struct arena *arena,
                    const struct language_loss *loss) {
     struct tensor d_head =

@@ -32,14 +32,6 @@ bool vision_is_trained(const struct model *gradients);
  * trained. */
 int64_t vision_frozen_blocks(const struct model *gradients);
 
-/* Bytes that vision_tape_make takes from the arena. */
-size_t vision_tape_bytes(const struct model *model, const struct vision_plan *plan, struct tape_depth depth);
-
-/* The depth that saves most work of those whose tape takes at most `bytes`; when none is so small, the
- * smallest. */
-struct tape_depth vision_tape_depth(const struct model *model, const struct vision_plan *plan, int64_t frozen,
-                                    size_t bytes);
-
 /* Makes the tape of one pass, which has then to be run once, and backward once at most. The tensors go with
  * the arena's mark; vision_tape_free frees the rest. */
 enum status vision_tape_make(struct vision_tape *tape, const struct model *model, struct arena *arena,

@@ -40,25 +40,6 @@ static struct tape_shape shape_of_tape(const struct model *model, const struct v
                                .depth = depth};
 }
 
-/* What a tape holds beside what the blocks keep. */
-static size_t other_bytes(const struct tape_shape *shape, const struct vision_plan *plan, int64_t wide) {
-    return 2 * tape_tensor_bytes(DTYPE_F32, plan->patches, shape->block.head_dim / 2) +
-           tape_tensor_bytes(shape->compute, plan->patches, shape->block.hidden) +
-           tape_tensor_bytes(shape->compute, plan->features, wide);
-}
-
-size_t vision_tape_bytes(const struct model *model, const struct vision_plan *plan, struct tape_depth depth) {
-    struct tape_shape shape = shape_of_tape(model, plan, depth);
-    return tape_bytes(&shape) + other_bytes(&shape, plan, model->vision.merger_fc1.weight.rows);
-}
-
-struct tape_depth vision_tape_depth(const struct model *model, const struct vision_plan *plan, int64_t frozen,
-                                    size_t bytes) {
-    struct tape_shape shape = shape_of_tape(model, plan, (struct tape_depth){.frozen = frozen});
-    size_t other = other_bytes(&shape, plan, model->vision.merger_fc1.weight.rows);
-    return tape_depth_within(&shape, bytes > other ? bytes - other : 0);
-}
-
 enum status vision_tape_make(struct vision_tape *tape, const struct model *model, struct arena *arena,
                              const struct vision_plan *plan, struct tape_depth depth, struct error *err) {
     *tape = (struct vision_tape){0};

@@ -111,6 +111,46 @@ enum status pass_count_bytes(const struct pass_runner *runner, struct pass_size 
     return status;
 }
 
+/* No gradients, but it shows which there would be: passes that are counted read none. */
+static enum status mark_trained(struct model *gradients, const struct model *model,
+                                const struct freeze *freeze, struct error *err) {
+    static char somewhere;
+    const struct model_config *config = &model->config;
+    const char *what = "the plan of a pass";
+    *gradients = (struct model){.config = *config, .device = model->device, .compute = DTYPE_F32};
+    gradients->vision.blocks =
+        memory_new((size_t)config->vision.depth, sizeof *gradients->vision.blocks, what, err);
+    gradients->language.layers =
+        memory_new((size_t)config->layers, sizeof *gradients->language.layers, what, err);
+    size_t count;
+    struct parameter *parameters = parameters_list(config, &count, err);
+    const bool made = gradients->vision.blocks && gradients->language.layers && parameters;
+    for (size_t i = 0; made && i < count; i++) {
+        const struct parameter *p = &parameters[i];
+        if (!freeze_holds(freeze, p))
+            *parameter_tensor(gradients, p) = tensor_at(&somewhere, DTYPE_F32, p->rows, p->cols);
+    }
+    free(parameters);
+    return made ? STATUS_OK : STATUS_FAILED;
+}
+
+enum status pass_plan_bytes(const struct pass_plan *plan, struct pass_size size, bool backward, size_t *bytes,
+                            struct error *err) {
+    struct model gradients;
+    const struct pass_settings settings = {.model = plan->model,
+                                           .gradients = &gradients,
+                                           .recompute = plan->recompute,
+                                           .activation_bytes = plan->activation_bytes};
+    struct pass_runner *runner = NULL;
+    enum status status = mark_trained(&gradients, plan->model, plan->freeze, err);
+    if (status == STATUS_OK && !(runner = pass_runner_new(&settings, err))) status = STATUS_FAILED;
+    if (status == STATUS_OK) status = pass_count_bytes(runner, size, backward, bytes, err);
+    pass_runner_free(runner);
+    free(gradients.vision.blocks);
+    free(gradients.language.layers);
+    return status;
+}
+
 enum status pass_reserve(struct pass_runner *runner, struct pass_size size, size_t beside, bool *there,
                          struct error *err) {
     const struct pass_size prompt = {1, size.tokens, size.patches, 1, 1};

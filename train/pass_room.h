@@ -3,6 +3,7 @@
 #ifndef VS2_TRAIN_PASS_ROOM_H
 #define VS2_TRAIN_PASS_ROOM_H
 
+#include "train/optimizer.h"
 #include "train/pass.h"
 
 /* A pass, of sequences that are alike: a video of so many patches, and text; or of groups: such a prompt, and
@@ -16,6 +17,17 @@ struct pass_size {
  * read. `backward`: a pass that trains. */
 enum status pass_count_bytes(const struct pass_runner *runner, struct pass_size size, bool backward,
                              size_t *bytes, struct error *err);
+
+/* The same where there is no optimizer: with settings of pass_settings, and what is frozen. Of the model's
+ * tensors the shapes are enough; its device is open. */
+struct pass_plan {
+    const struct model *model;
+    const struct freeze *freeze;
+    bool recompute;
+    int64_t activation_bytes;
+};
+enum status pass_plan_bytes(const struct pass_plan *plan, struct pass_size size, bool backward, size_t *bytes,
+                            struct error *err);
 
 /* Takes what passes of that size that train need, or what reading one of its prompts does with `beside`
  * bytes, if that is more (those that rollouts keep meanwhile). *there is false where the device has not as

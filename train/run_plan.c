@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/memory.h"
 #include "train/communicator.h"
 #include "train/scale.h"
 
@@ -76,26 +75,6 @@ static void count_bytes(struct run_plan *plan, const struct parameter *parameter
     }
 }
 
-/* No gradients, but it shows which there would be: the counted passes read none. */
-static enum status mark_trained(struct run_plan *plan, const struct parameter *parameters, size_t count,
-                                const struct freeze *freeze, struct error *err) {
-    struct model *model = &plan->run->model, *gradients = &plan->gradients;
-    const struct model_config *config = &model->config;
-    *gradients = (struct model){.config = *config, .device = model->device, .compute = DTYPE_F32};
-    gradients->vision.blocks =
-        memory_new((size_t)config->vision.depth, sizeof *gradients->vision.blocks, "the plan", err);
-    gradients->language.layers =
-        memory_new((size_t)config->layers, sizeof *gradients->language.layers, "the plan", err);
-    if (!gradients->vision.blocks || !gradients->language.layers) return STATUS_FAILED;
-    for (size_t i = 0; i < count; i++) {
-        const struct parameter *p = &parameters[i];
-        if (!freeze_holds(freeze, p))
-            *parameter_tensor(gradients, p) =
-                tensor_at(parameter_tensor(model, p)->data, DTYPE_F32, p->rows, p->cols);
-    }
-    return STATUS_OK;
-}
-
 enum status run_plan_start(struct run_plan *plan, struct train_run *run, const struct gpu *gpu,
                            struct error *err) {
     const struct freeze freeze = run_freeze(run->config);
@@ -112,17 +91,10 @@ enum status run_plan_start(struct run_plan *plan, struct train_run *run, const s
     if (!parameters) return STATUS_FAILED;
     count_parameters(plan, parameters, count, &freeze);
     count_bytes(plan, parameters, count, &freeze);
-    status = mark_trained(plan, parameters, count, &freeze, err);
     free(parameters);
-    if (status != STATUS_OK) return status;
     printf("model\n  %s\n  parameters: %" PRId64 " trained, %" PRId64 " frozen; computes in %s\n",
            run->folder, plan->trained, plan->frozen, dtype_name(run->model.compute));
     return STATUS_OK;
-}
-
-void run_plan_free(struct run_plan *plan) {
-    free(plan->gradients.vision.blocks);
-    free(plan->gradients.language.layers);
 }
 
 void run_plan_skipped(const struct train_run *run) {
@@ -146,14 +118,10 @@ void run_plan_steps(const struct train_run *run, const char *name) {
 
 static enum status count_pass(const struct run_plan *plan, struct pass_size size, bool backward,
                               bool recompute, int64_t activation_bytes, double *bytes, struct error *err) {
-    const struct pass_settings settings = {.model = &plan->run->model,
-                                           .gradients = &plan->gradients,
-                                           .recompute = recompute,
-                                           .activation_bytes = activation_bytes};
+    const struct freeze freeze = run_freeze(plan->run->config);
+    const struct pass_plan passes = {&plan->run->model, &freeze, recompute, activation_bytes};
     size_t counted = 0;
-    struct pass_runner *runner = pass_runner_new(&settings, err);
-    enum status status = runner ? pass_count_bytes(runner, size, backward, &counted, err) : STATUS_FAILED;
-    pass_runner_free(runner);
+    enum status status = pass_plan_bytes(&passes, size, backward, &counted, err);
     *bytes = (double)counted;
     return status;
 }

@@ -31,16 +31,12 @@ struct run_plan {
     struct phase_bytes
         stages[ZERO_STAGES]; /* trained_bytes and gathered_bytes, were that the stage of ZeRO */
     double whole_bytes;      /* of weights, moments and gradients, were they not shared (optimizer_bytes) */
-    struct model gradients;  /* for passes that are counted: which parameters have one */
 };
 
 /* Looks at the device, or takes that GPU for it (NULL: none), opens the model on the host, without the
  * optimizer, and prints what it is. */
 enum status run_plan_start(struct run_plan *plan, struct train_run *run, const struct gpu *gpu,
                            struct error *err);
-
-/* To be called after it, also where it failed; the run is closed apart. */
-void run_plan_free(struct run_plan *plan);
 
 /* Prints how many rows are skipped, and the first few; then steps and schedule, `name` being what a batch
  * consists of. */

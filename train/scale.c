@@ -187,7 +187,7 @@ enum status scale_plan(const struct scale_settings *settings, struct scale_step 
     status = scale_count_work(&shape, step, err);
     if (status == STATUS_OK) {
         count_seconds(&shape, step);
-        scale_count_memory(&shape, step);
+        status = scale_count_memory(&shape, step, err);
     }
     shape_free(&shape);
     return status;

@@ -5,7 +5,8 @@
  * memory, other kernels as long as their memory, at the shares of the peaks that the settings have. With
  * `overlap` messages of ZeRO hide behind the pass they belong to, as far as it lasts; those of the optimizer
  * and of rollouts never do. Time to decode frames, to start kernels and to wait for the longest answer is not
- * counted. Memory is that of the functions by which training plans its own (train/optimizer.h).
+ * counted. Memory is that of the functions by which training plans its own (train/optimizer.h,
+ * train/pass_room.h).
  *
  * A step is `accumulation` passes of `rows` samples (SFT) or prompts with `generations` completions (GRPO)
  * on every GPU. GRPO draws all completions of a step at once and computes each prompt once, as grpo/ does.
@@ -74,10 +75,10 @@ enum scale_memory {
     SCALE_FRAMES,            /* that go up ahead of their pass */
     SCALE_LIBRARIES,         /* CUDA's context and workspaces; assumed */
     /* In one arena, first these and then those: the larger sum counts. */
-    SCALE_ROLLOUT,     /* GRPO, ZeRO 3: whole weights for the rollouts */
-    SCALE_CACHE,       /* GRPO: keys and values of the rollouts */
-    SCALE_ACTIVATIONS, /* of a pass, with one layer computed again */
-    SCALE_LOGITS,
+    SCALE_ROLLOUT, /* GRPO, ZeRO 3: whole weights for the rollouts */
+    SCALE_CACHE,   /* GRPO: keys and values of the rollouts */
+    SCALE_READING, /* GRPO: what a prompt's pass works in */
+    SCALE_PASS,    /* what a pass that trains works in */
     SCALE_MEMORIES
 };
 extern const char *const scale_memory_names[SCALE_MEMORIES];

@@ -1,8 +1,7 @@
 /* Memory of a GPU by part. */
 #include <math.h>
 
-#include "model/language.h"
-#include "model/vision.h"
+#include "train/pass_room.h"
 #include "train/run.h"
 #include "train/scale_parts.h"
 
@@ -17,29 +16,36 @@ const char *const scale_memory_names[SCALE_MEMORIES] = {
     [SCALE_LIBRARIES] = "libraries",
     [SCALE_ROLLOUT] = "generates: whole weights",
     [SCALE_CACHE] = "generates: keys and values",
-    [SCALE_ACTIVATIONS] = "learns: activations",
-    [SCALE_LOGITS] = "learns: logits",
+    [SCALE_READING] = "generates: activations",
+    [SCALE_PASS] = "learns: activations, logits",
 };
 
 const double scale_library_bytes = 1e9;
 
-/* What a pass keeps; when layers are computed again, each does it with all of its own kept for that time. */
-static double activation_bytes(const struct scale_shape *shape) {
+/* Of a device on which nothing is computed: passes are walked through (train/pass_room.h). */
+static enum status count_passes(struct scale_shape *shape, double *memory, struct error *err) {
     const struct scale_settings *s = shape->settings;
-    const struct model_config *c = &shape->model.config;
-    struct tape_depth depth = {.attention = s->recompute ? 0 : c->layers,
-                               .whole = s->recompute ? 0 : c->layers};
-    struct tape_depth one = {.attention = 1, .whole = 1}, none = {0};
-    double bytes = (double)language_tape_bytes(&shape->model, shape->pass_tokens, shape->pass_wanted, depth);
-    if (s->recompute)
-        bytes += (double)language_tape_bytes(&shape->model, shape->pass_tokens, shape->pass_wanted, one) -
-                 (double)language_tape_bytes(&shape->model, shape->pass_tokens, shape->pass_wanted, none);
-    if (!s->freeze.vision_tower) {
-        struct tape_depth tower = {.attention = s->recompute ? 0 : c->vision.depth,
-                                   .whole = s->recompute ? 0 : c->vision.depth};
-        bytes += (double)vision_tape_bytes(&shape->model, &shape->vision, tower);
-    }
-    return bytes;
+    const bool grpo = s->stage == TRAIN_STAGE_GRPO;
+    const struct pass_plan plan = {&shape->model, &s->freeze, s->recompute, 0};
+    const struct pass_size pass = {.sequences = s->rows,
+                                   .tokens = shape->prompt + (grpo ? 0 : s->answer_tokens),
+                                   .patches = s->video.t * s->video.h * s->video.w,
+                                   .completions = grpo ? s->generations : 0,
+                                   .completion_tokens = s->answer_tokens};
+    const struct pass_size prompt = {1, shape->prompt, pass.patches, 1, 1};
+    struct device device;
+    size_t reads = 0, learns = 0;
+    enum status status = device_open("cpu", &device, err);
+    if (status != STATUS_OK) return status;
+    device.stands_for_gpu = true;
+    shape->model.device = &device;
+    status = pass_plan_bytes(&plan, pass, true, &learns, err);
+    if (status == STATUS_OK && grpo) status = pass_plan_bytes(&plan, prompt, false, &reads, err);
+    shape->model.device = NULL;
+    device_close(&device);
+    memory[SCALE_READING] = (double)reads;
+    memory[SCALE_PASS] = (double)learns;
+    return status;
 }
 
 /* Of all completions of a step and their prompts, each of which is kept once. */
@@ -71,7 +77,7 @@ static void count_state(const struct scale_shape *shape, double *memory) {
     memory[SCALE_REFERENCE_WEIGHTS] = (double)dtype_size(model->compute) * shape->elements;
 }
 
-void scale_count_memory(const struct scale_shape *shape, struct scale_step *step) {
+enum status scale_count_memory(struct scale_shape *shape, struct scale_step *step, struct error *err) {
     const struct scale_settings *s = shape->settings;
     const struct device_info device = {.own_memory = true,
                                        .free_memory = (size_t)(s->gpu->memory - scale_library_bytes)};
@@ -79,11 +85,11 @@ void scale_count_memory(const struct scale_shape *shape, struct scale_step *step
     count_state(shape, memory);
     memory[SCALE_FRAMES] = 2 * (double)run_ahead_bytes(&device);
     memory[SCALE_LIBRARIES] = scale_library_bytes;
-    memory[SCALE_ACTIVATIONS] = activation_bytes(shape);
-    memory[SCALE_LOGITS] = (double)language_loss_bytes(&shape->model, shape->pass_wanted);
     if (s->stage == TRAIN_STAGE_GRPO) memory[SCALE_CACHE] = cache_bytes(shape);
+    enum status status = count_passes(shape, memory, err);
     for (int i = 0; i < SCALE_ROLLOUT; i++) step->memory_bytes += memory[i];
     step->memory_bytes +=
-        fmax(memory[SCALE_ROLLOUT] + memory[SCALE_CACHE], memory[SCALE_ACTIVATIONS] + memory[SCALE_LOGITS]);
+        fmax(memory[SCALE_ROLLOUT] + memory[SCALE_CACHE] + memory[SCALE_READING], memory[SCALE_PASS]);
     step->fits = step->memory_bytes <= s->gpu->memory;
+    return status;
 }

@@ -26,6 +26,6 @@ struct scale_shape {
 enum status scale_count_work(const struct scale_shape *shape, struct scale_step *step, struct error *err);
 
 /* scale_memory.c: fills in memory, memory_bytes and fits. */
-void scale_count_memory(const struct scale_shape *shape, struct scale_step *step);
+enum status scale_count_memory(struct scale_shape *shape, struct scale_step *step, struct error *err);
 
 #endif

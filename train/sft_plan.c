@@ -96,7 +96,7 @@ static enum status print_memory(const struct sft *sft, struct run_plan *plan, st
 enum status train_sft_plan(const struct train_config *config, const struct gpu *gpu, struct error *err) {
     struct sft sft = {0};
     const struct run_stage stage = sft_stage(&sft);
-    struct run_plan plan = {0};
+    struct run_plan plan;
     enum status status = run_open_data(&sft.run, config, &stage, err);
     if (status == STATUS_OK) status = run_plan_start(&plan, &sft.run, gpu, err);
     if (status == STATUS_OK) {
@@ -104,7 +104,6 @@ enum status train_sft_plan(const struct train_config *config, const struct gpu *
         run_plan_steps(&sft.run, "sequences");
         status = print_memory(&sft, &plan, err);
     }
-    run_plan_free(&plan);
     run_close(&sft.run);
     return status;
 }

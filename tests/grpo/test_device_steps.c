@@ -54,13 +54,13 @@ enum status __wrap_arena_reserve(struct arena *arena, size_t bytes, struct error
     return __real_arena_reserve(arena, bytes, error);
 }
 
-enum status __real_pass_count_bytes(const struct pass_runner *runner, struct pass_size size, bool backward,
-                                    size_t *bytes, struct error *error);
-enum status __wrap_pass_count_bytes(const struct pass_runner *runner, struct pass_size size, bool backward,
-                                    size_t *bytes, struct error *error);
-enum status __wrap_pass_count_bytes(const struct pass_runner *runner, struct pass_size size, bool backward,
-                                    size_t *bytes, struct error *error) {
-    enum status status = __real_pass_count_bytes(runner, size, backward, bytes, error);
+enum status __real_pass_plan_bytes(const struct pass_plan *plan, struct pass_size size, bool backward,
+                                   size_t *bytes, struct error *error);
+enum status __wrap_pass_plan_bytes(const struct pass_plan *plan, struct pass_size size, bool backward,
+                                   size_t *bytes, struct error *error);
+enum status __wrap_pass_plan_bytes(const struct pass_plan *plan, struct pass_size size, bool backward,
+                                   size_t *bytes, struct error *error) {
+    enum status status = __real_pass_plan_bytes(plan, size, backward, bytes, error);
     planned[backward] = *bytes;
     return status;
 }

@@ -10,10 +10,10 @@
 #include <cmocka.h>
 
 #include "model/cost.h"
-#include "model/language.h"
 #include "model/shapes.h"
 #include "tests/model/support_golden.h"
 #include "tests/refuse.h"
+#include "train/pass_room.h"
 
 /* The "square" checkpoint: hidden 40, 2 layers of 2 heads (2 of keys), inner 48, vocabulary 300, tied. Its
  * tower: hidden 16, 2 blocks (the first with whole frames), inner 20, merger 64 to 64 to 40. */
@@ -163,12 +163,37 @@ static void compare_state(struct model *model, int stage) {
     free(list);
 }
 
+/* Passes of the plan, against those of the model with an optimizer (what these take: test_pass_room.c). */
+static void compare_passes(struct model *model, int stage) {
+    struct scale_settings settings = settings_of(stage, 1, 0);
+    const bool grpo = stage == TRAIN_STAGE_GRPO;
+    const struct optimizer_sharing alone = {0};
+    struct optimizer optimizer;
+    assert_int_equal(optimizer_open(&optimizer, model, &settings.freeze, alone, &err), STATUS_OK);
+    for (int recompute = 0; recompute < 2; recompute++) {
+        settings.recompute = recompute == 1;
+        struct scale_step step = plan(&settings);
+        const struct pass_settings passes = {
+            .model = model, .gradients = &optimizer.gradients, .recompute = settings.recompute};
+        const struct pass_size sft = {1, TOKENS, 80, 0, 0}, group = {1, PROMPT, 80, GENERATIONS, ANSWER},
+                               prompt = {1, PROMPT, 80, 1, 1};
+        struct pass_runner *runner = pass_runner_new(&passes, &err);
+        size_t learns, reads;
+        assert_non_null(runner);
+        assert_int_equal(pass_count_bytes(runner, grpo ? group : sft, true, &learns, &err), STATUS_OK);
+        assert_int_equal(pass_count_bytes(runner, prompt, false, &reads, &err), STATUS_OK);
+        assert_true(learns > 0 && reads > 0);
+        assert_near(step.memory[SCALE_PASS], (double)learns);
+        assert_near(step.memory[SCALE_READING], grpo ? (double)reads : 0);
+        pass_runner_free(runner);
+    }
+    optimizer_close(&optimizer);
+}
+
 static void memory_is_that_of_training(void **state) {
     (void)state;
     for (int stage = TRAIN_STAGE_SFT; stage <= TRAIN_STAGE_GRPO; stage++) {
         struct scale_settings settings = settings_of(stage, 1, 0);
-        settings.recompute = false;
-        struct scale_step step = plan(&settings);
         struct device device;
         struct model model;
         assert_int_equal(device_open("cpu", &device, &err), STATUS_OK);
@@ -176,12 +201,7 @@ static void memory_is_that_of_training(void **state) {
                                               &settings.freeze, &model, &err),
                          STATUS_OK);
         compare_state(&model, stage);
-        if (stage == TRAIN_STAGE_SFT) {
-            const struct tape_depth all = {.attention = LAYERS, .whole = LAYERS};
-            assert_near(step.memory[SCALE_ACTIVATIONS],
-                        (double)language_tape_bytes(&model, TOKENS, ANSWER, all));
-            assert_near(step.memory[SCALE_LOGITS], (double)language_loss_bytes(&model, ANSWER));
-        }
+        compare_passes(&model, stage);
         model_close(&model);
         device_close(&device);
     }
@@ -197,8 +217,8 @@ static void memory_has_two_uses(void **state) {
             settings.accumulation = long_answers ? 1000 : 1;
             struct scale_step step = plan(&settings);
             const double *m = step.memory;
-            double always = 0, generates = m[SCALE_ROLLOUT] + m[SCALE_CACHE],
-                   learns = m[SCALE_ACTIVATIONS] + m[SCALE_LOGITS];
+            double always = 0, generates = m[SCALE_ROLLOUT] + m[SCALE_CACHE] + m[SCALE_READING],
+                   learns = m[SCALE_PASS];
             for (int i = 0; i < SCALE_ROLLOUT; i++) always += m[i];
             if (zero < 3) assert_int_equal(generates > learns, long_answers);
             assert_near(step.memory_bytes, always + fmax(generates, learns));
