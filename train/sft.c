@@ -58,9 +58,7 @@ static void recover_template(struct sft *sft) {
 static enum status open_model(void *context, struct error *err) {
     struct sft *sft = context;
     recover_template(sft);
-    const struct pass_size largest =
-        sft_largest_pass(sft, sft->run.config->per_device_train_batch_size, sft->data.train.longest);
-    return run_reserve(&sft->run, largest, 0, err);
+    return run_reserve(&sft->run, sft_largest_pass(sft), 0, err);
 }
 
 static void announce(const void *context) {

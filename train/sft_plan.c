@@ -38,7 +38,7 @@ struct growth {
 static enum status bytes_of_batch(const void *context, int64_t count, struct phase_bytes *bytes,
                                   struct error *err) {
     const struct growth *growth = context;
-    const struct pass_size size = sft_largest_pass(growth->sft, count, growth->sft->data.train.longest);
+    const struct pass_size size = sft_pass_size(growth->sft, count, growth->sft->data.train.longest);
     *bytes = (struct phase_bytes){0};
     return run_plan_pass(growth->plan, size, true, &bytes->bytes[RUN_LEARNS], err);
 }
@@ -49,7 +49,7 @@ static enum status bytes_of_length(const void *context, int64_t length, struct p
     const struct growth *growth = context;
     const int64_t batch = growth->sft->run.config->per_device_train_batch_size;
     *bytes = (struct phase_bytes){0};
-    return run_plan_pass(growth->plan, sft_largest_pass(growth->sft, batch, length), true,
+    return run_plan_pass(growth->plan, sft_pass_size(growth->sft, batch, length), true,
                          &bytes->bytes[RUN_LEARNS], err);
 }
 
@@ -61,7 +61,7 @@ static enum status print_what_to_lower(const struct sft *sft, const struct run_p
                                        struct error *err) {
     const struct growth growth = {sft, plan};
     int64_t batch = sft->run.config->per_device_train_batch_size, longest = sft->data.train.longest;
-    enum status status = run_plan_lower_state(plan, sft_largest_pass(sft, batch, longest), err);
+    enum status status = run_plan_lower_state(plan, sft_largest_pass(sft), err);
     if (status == STATUS_OK)
         status = run_plan_lower_number(plan, "per_device_train_batch_size", 1, batch, bytes_of_batch, &growth,
                                        err);
@@ -73,8 +73,7 @@ static enum status print_what_to_lower(const struct sft *sft, const struct run_p
 static enum status print_memory(const struct sft *sft, struct run_plan *plan, struct error *err) {
     const struct train_config *config = sft->run.config;
     const struct freeze freeze = run_freeze(config);
-    const struct pass_size largest =
-        sft_largest_pass(sft, config->per_device_train_batch_size, sft->data.train.longest);
+    const struct pass_size largest = sft_largest_pass(sft);
     double step_tokens = (double)sft->data.train.tokens / (double)sft->data.train.group_count *
                          (double)(train_step_batches(config) * config->per_device_train_batch_size);
     double pass_bytes;

@@ -18,8 +18,10 @@ struct sft {
 /* sft.c: the stage's table, its context being the struct sft. */
 struct run_stage sft_stage(struct sft *sft);
 
-/* sft_step.c: the largest pass of a step, with micro-batches of so many sequences of so many tokens. */
-struct pass_size sft_largest_pass(const struct sft *sft, int64_t batch, int64_t longest);
+/* sft_step.c: the largest pass of a step, with micro-batches of so many sequences of so many tokens at most;
+ * and with those that there are. */
+struct pass_size sft_pass_size(const struct sft *sft, int64_t batch, int64_t longest);
+struct pass_size sft_largest_pass(const struct sft *sft);
 
 /* sft_step.c: members of the table. */
 enum status sft_gradients(void *context, struct run_step *step, struct error *err);

@@ -52,17 +52,37 @@ static enum status pending_add(struct pending *pending, struct micro_batch *batc
     return STATUS_OK;
 }
 
-/* Runs what waits; the pass after it will begin with the batch `next`, unless that is NULL. *loss grows by
- * the loss of each micro-batch. */
-static enum status pending_run(struct pending *pending, struct pass_runner *runner, bool backward,
-                               const struct micro_batch *next, double *loss, struct error *err) {
-    if (pending->sample_count == 0) return STATUS_OK;
-    for (int64_t i = 0; next && i < next->sample_count; i++) pass_announce(runner, &next->samples[i].visuals);
-    enum status status =
-        pass_run(runner, pending->samples, pending->sample_count, backward, pending->logprobs, err);
+/* After their passes: *loss grows by the loss of each micro-batch. */
+static void pending_finish(struct pending *pending, enum status status, double *loss) {
     for (int64_t i = 0; status == STATUS_OK && i < pending->sample_count; i++)
         *loss -= pending->samples[i].weight * pending->logprobs[i];
     pending_empty(pending);
+}
+
+/* Trains on what waits; the pass after it will begin with the batch `next`, unless that is NULL. */
+static enum status pending_train(struct pending *pending, struct pass_runner *runner,
+                                 const struct micro_batch *next, double *loss, struct error *err) {
+    if (pending->sample_count == 0) return STATUS_OK;
+    for (int64_t i = 0; next && i < next->sample_count; i++) pass_announce(runner, &next->samples[i].visuals);
+    enum status status =
+        pass_run(runner, pending->samples, pending->sample_count, true, pending->logprobs, err);
+    pending_finish(pending, status, loss);
+    return status;
+}
+
+/* Reads what waits in passes of one sample, or of several with at most so many tokens: a batch to evaluate,
+ * which is often larger than those to train on, is not to need more memory than they do. */
+static enum status pending_read(struct pending *pending, struct pass_runner *runner, int64_t most_tokens,
+                                double *loss, struct error *err) {
+    const struct pass_sample *samples = pending->samples;
+    enum status status = STATUS_OK;
+    for (int64_t first = 0, end = 0; status == STATUS_OK && first < pending->sample_count; first = end) {
+        int64_t tokens = samples[end++].count;
+        while (end < pending->sample_count && tokens + samples[end].count <= most_tokens)
+            tokens += samples[end++].count;
+        status = pass_run(runner, samples + first, end - first, false, pending->logprobs + first, err);
+    }
+    pending_finish(pending, status, loss);
     return status;
 }
 
@@ -91,12 +111,16 @@ static struct stream_settings stream_of(const struct sft *sft, const struct sft_
     };
 }
 
-struct pass_size sft_largest_pass(const struct sft *sft, int64_t batch, int64_t longest) {
+struct pass_size sft_pass_size(const struct sft *sft, int64_t batch, int64_t longest) {
     int64_t together = PASS_TOKENS / (batch * longest), most = sft->run.config->gradient_accumulation_steps;
     if (together > most) together = most;
     return (struct pass_size){.sequences = batch * (together > 1 ? together : 1),
                               .tokens = longest,
                               .patches = sft->data.train.most_patches};
+}
+
+struct pass_size sft_largest_pass(const struct sft *sft) {
+    return sft_pass_size(sft, sft->run.config->per_device_train_batch_size, sft->data.train.longest);
 }
 
 /* Whether a micro-batch is this process's to do: they take turns. */
@@ -154,7 +178,7 @@ static enum status accumulate(struct sft *sft, struct run_step *step, struct pen
         if (status != STATUS_OK) return status;
         status = note_skips(sft, sft->data.train.dataset, batch, err);
         if (status == STATUS_OK && pending->tokens > 0 && pending->tokens + batch->tokens > PASS_TOKENS)
-            status = pending_run(pending, sft->run.runner, true, batch, &step->loss, err);
+            status = pending_train(pending, sft->run.runner, batch, &step->loss, err);
         if (status != STATUS_OK) {
             micro_batch_free(batch);
             return status;
@@ -167,7 +191,7 @@ static enum status accumulate(struct sft *sft, struct run_step *step, struct pen
         if (status != STATUS_OK) return status;
     }
     if (pending->sample_count > 0) optimizer_last_pass(&sft->run.optimizer);
-    return pending_run(pending, sft->run.runner, true, stream_peek(sft->stream), &step->loss, err);
+    return pending_train(pending, sft->run.runner, stream_peek(sft->stream), &step->loss, err);
 }
 
 enum status sft_gradients(void *context, struct run_step *step, struct error *err) {
@@ -190,6 +214,8 @@ enum status sft_evaluate(void *context, struct run_evaluation *evaluation, struc
     for (int64_t i = 0; i < set->group_count; i++) order[i] = i;
     int64_t none, own = keep_own(sft, order, set->group_count, settings.batch, 0, &none);
     struct stream *stream = stream_start(&settings, order, own, 0, err);
+    const struct pass_size largest = sft_largest_pass(sft);
+    const int64_t most_tokens = largest.sequences * largest.tokens;
     struct pending pending = {0};
     enum status status = stream ? STATUS_OK : STATUS_FAILED;
     double loss = 0;
@@ -205,7 +231,7 @@ enum status sft_evaluate(void *context, struct run_evaluation *evaluation, struc
         int64_t count = batch->sample_count;
         double mean = 0;
         status = pending_add(&pending, batch, err);
-        if (status == STATUS_OK) status = pending_run(&pending, sft->run.runner, false, NULL, &mean, err);
+        if (status == STATUS_OK) status = pending_read(&pending, sft->run.runner, most_tokens, &mean, err);
         loss += mean * (double)count;
         evaluation->samples += count;
         evaluation->batches++;

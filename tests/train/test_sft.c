@@ -16,6 +16,7 @@
 #include "tests/device.h"
 #include "tests/train/support_outputs.h"
 #include "tests/train/support_runs.h"
+#include "train/pass.h"
 
 static struct error err;
 
@@ -227,6 +228,50 @@ static void test_packing_equals_a_batch(void **state) {
     json_decref(plain);
 }
 
+static int64_t most_read; /* tokens of a pass without a backward one */
+
+enum status __real_pass_run(struct pass_runner *runner, const struct pass_sample *samples, int64_t count,
+                            bool backward, double *logprob_sums, struct error *error);
+enum status __wrap_pass_run(struct pass_runner *runner, const struct pass_sample *samples, int64_t count,
+                            bool backward, double *logprob_sums, struct error *error);
+enum status __wrap_pass_run(struct pass_runner *runner, const struct pass_sample *samples, int64_t count,
+                            bool backward, double *logprob_sums, struct error *error) {
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < count && !backward; i++) tokens += samples[i].count;
+    if (tokens > most_read) most_read = tokens;
+    return __real_pass_run(runner, samples, count, backward, logprob_sums, error);
+}
+
+/* The loss on all golden rows, as one batch, before the first step. */
+static double first_evaluation(const char *name, const char *accumulation) {
+    const char *const extra[] = {"eval_dataset=golden",
+                                 "do_eval=true",
+                                 "eval_on_start=true",
+                                 "per_device_eval_batch_size=5",
+                                 "per_device_train_batch_size=1",
+                                 accumulation,
+                                 NULL};
+    char path[128];
+    most_read = 0;
+    json_decref(six_steps(name, extra));
+    snprintf(path, sizeof path, "%s/%s", outputs_group(), name);
+    json_t *lines = read_lines(path, "trainer_log.jsonl", "eval_loss");
+    assert_true(number(json_array_get(lines, 0), "current_steps") == 0);
+    double loss = number(json_array_get(lines, 0), "eval_loss");
+    json_decref(lines);
+    return loss;
+}
+
+/* A batch that is evaluated goes in passes that are no larger than those that train, with the same loss. */
+static void test_evaluation_in_parts(void **state) {
+    (void)state;
+    double parts = first_evaluation("parts", "gradient_accumulation_steps=1");
+    assert_in_range(most_read, 1, 228); /* of the longest row */
+    double whole = first_evaluation("whole", "gradient_accumulation_steps=8");
+    assert_int_equal(most_read, 777); /* of all */
+    check_near("eval_loss", 0, parts, whole, 1e-6);
+}
+
 /* AdamW of the host instead of the device's, which may differ in the last bits; on the CPU it is the same. */
 static void test_offloaded_optimizer(void **state) {
     (void)state;
@@ -260,6 +305,7 @@ int main(void) {
         cmocka_unit_test(test_vision_only),
         cmocka_unit_test(test_memory_settings_change_no_bit),
         cmocka_unit_test(test_packing_equals_a_batch),
+        cmocka_unit_test(test_evaluation_in_parts),
         cmocka_unit_test(test_offloaded_optimizer),
     };
     return cmocka_run_group_tests(tests, outputs_group_make, outputs_group_remove);
