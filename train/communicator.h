@@ -108,7 +108,8 @@ struct sliced {
 /* The functions below are for more than one process, and wait for the device. Small tensors of a list go over
  * the wire together. */
 
-/* slice = the sums over the processes of these elements of whole, or slice += them. f32. */
+/* slice = the sums over the processes of these elements of whole, or slice += them; then these elements of
+ * whole are of no more use. f32. */
 enum status communicator_reduce(struct communicator *communicator, struct device *device,
                                 const struct sliced *list, size_t count, bool add, struct error *err);
 

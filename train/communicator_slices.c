@@ -67,8 +67,21 @@ struct bucket {
 struct cursor {
     const struct sliced *list;
     size_t count;
-    int64_t done; /* of the first process's shard of the first tensor */
+    int64_t done;     /* of the first process's shard of the first tensor */
+    bool leaves_even; /* tensors that are exchanged by themselves (is_even) */
 };
+
+/* Between devices a tensor needs no bucket of which each process has as many elements; worth it where these
+ * are enough to be fast by themselves. */
+enum { EVEN_BYTES = 256 << 10 };
+
+static bool is_even(const struct communicator *c, const struct tensor *whole) {
+    int64_t elements = whole->rows * whole->cols;
+    struct shard first = communicator_shard(c, whole->rows, whole->cols, 0),
+                 last = communicator_shard(c, whole->rows, whole->cols, c->size - 1);
+    return first.count == last.count && first.count * c->size == elements &&
+           first.count * (int64_t)dtype_size(whole->dtype) >= EVEN_BYTES;
+}
 
 /* Operations take pieces as they take tensors. */
 enum { PIECE_ALIGNMENT = 64 };
@@ -78,6 +91,11 @@ static bool fill_bucket(const struct communicator *c, struct cursor *cursor, str
     bucket->count = bucket->bytes = 0;
     while (cursor->count > 0 && bucket->count < BUCKET_PIECES) {
         const struct tensor *whole = &cursor->list->whole;
+        if (cursor->leaves_even && is_even(c, whole)) {
+            cursor->list++;
+            cursor->count--;
+            continue;
+        }
         int64_t size = (int64_t)dtype_size(whole->dtype),
                 room = (BUCKET_BYTES - (int64_t)bucket->bytes) / size;
         int64_t left = communicator_shard(c, whole->rows, whole->cols, 0).count - cursor->done;
@@ -292,19 +310,57 @@ static void gather_on_device(struct communicator *c, struct device *device, cons
     copy_bucket(c, device, bucket, false);
 }
 
+/* An even tensor by processes. */
+static struct tensor in_parts(const struct communicator *c, const struct tensor *whole) {
+    return tensor_at(whole->data, whole->dtype, c->size, whole->rows * whole->cols / c->size);
+}
+
+static struct tensor in_a_row(struct tensor slice) {
+    return tensor_reshape(slice, 1, slice.rows * slice.cols);
+}
+
+/* slice = the sums, or slice += them: by way of what this process has of the whole, which nobody wants then.
+ */
+static void reduce_even(const struct communicator *c, struct device *device, const struct sliced *sliced,
+                        bool more) {
+    struct tensor parts = in_parts(c, &sliced->whole), own = tensor_rows(parts, c->rank, 1),
+                  slice = in_a_row(sliced->slice);
+    reduce_scatter(device, more ? own : slice, parts);
+    if (more) add(device, slice, own);
+}
+
+/* All of a list, between collective_begin and collective_end. */
+static void reduce_all(struct communicator *c, struct device *device, const struct sliced *list, size_t count,
+                       bool more) {
+    struct cursor cursor = {.list = list, .count = count, .leaves_even = true};
+    struct bucket bucket;
+    for (size_t i = 0; i < count; i++)
+        if (is_even(c, &list[i].whole)) reduce_even(c, device, &list[i], more);
+    while (fill_bucket(c, &cursor, &bucket)) reduce_on_device(c, device, &bucket, more);
+}
+
+static void gather_all(struct communicator *c, struct device *device, const struct sliced *list,
+                       size_t count) {
+    struct cursor cursor = {.list = list, .count = count, .leaves_even = true};
+    struct bucket bucket;
+    for (size_t i = 0; i < count; i++)
+        if (is_even(c, &list[i].whole))
+            all_gather(device, in_parts(c, &list[i].whole), in_a_row(list[i].slice));
+    while (fill_bucket(c, &cursor, &bucket)) gather_on_device(c, device, &bucket);
+}
+
 /* ---- At once ----------------------------------------------------------------------------------------- */
 
 enum status communicator_reduce(struct communicator *communicator, struct device *device,
                                 const struct sliced *list, size_t count, bool more, struct error *err) {
     struct communicator *c = communicator;
-    struct cursor cursor = {list, count, 0};
+    struct cursor cursor = {.list = list, .count = count};
     struct bucket bucket;
     assert(communicator_size(c) > 1);
     enum status status = communicator_join_devices(c, device, err);
     if (device->collective) {
         collective_begin(device);
-        while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket))
-            reduce_on_device(c, device, &bucket, more);
+        if (status == STATUS_OK) reduce_all(c, device, list, count, more);
         collective_end(device, COLLECTIVE_AT_ONCE);
         collective_wait(device, COLLECTIVE_AT_ONCE);
         return status == STATUS_OK ? device_synchronize(device, err) : status;
@@ -320,13 +376,13 @@ enum status communicator_reduce(struct communicator *communicator, struct device
 enum status communicator_gather(struct communicator *communicator, struct device *device,
                                 const struct sliced *list, size_t count, struct error *err) {
     struct communicator *c = communicator;
-    struct cursor cursor = {list, count, 0};
+    struct cursor cursor = {.list = list, .count = count};
     struct bucket bucket;
     assert(communicator_size(c) > 1);
     enum status status = communicator_join_devices(c, device, err);
     if (device->collective) {
         collective_begin(device);
-        while (status == STATUS_OK && fill_bucket(c, &cursor, &bucket)) gather_on_device(c, device, &bucket);
+        if (status == STATUS_OK) gather_all(c, device, list, count);
         collective_end(device, COLLECTIVE_AT_ONCE);
         collective_wait(device, COLLECTIVE_AT_ONCE);
         return status == STATUS_OK ? device_synchronize(device, err) : status;
@@ -345,7 +401,7 @@ enum status communicator_gather(struct communicator *communicator, struct device
 /* Bytes of each process in all buckets of a list, and how many buckets. */
 static size_t count_buckets(const struct communicator *c, const struct sliced *list, size_t count,
                             size_t *buckets) {
-    struct cursor cursor = {list, count, 0};
+    struct cursor cursor = {.list = list, .count = count};
     struct bucket bucket;
     size_t bytes = 0;
     for (*buckets = 0; fill_bucket(c, &cursor, &bucket); ++*buckets) bytes += bucket.bytes;
@@ -375,14 +431,11 @@ static void clear_wholes(const struct exchange *exchange) {
 /* Queues all of it behind the operations. */
 static void begin_on_device(struct exchange *exchange) {
     struct communicator *c = exchange->communicator;
-    struct cursor cursor = {exchange->list, exchange->count, 0};
-    struct bucket bucket;
     collective_begin(exchange->device);
-    while (fill_bucket(c, &cursor, &bucket))
-        if (exchange->kind == EXCHANGE_GATHER)
-            gather_on_device(c, exchange->device, &bucket);
-        else
-            reduce_on_device(c, exchange->device, &bucket, exchange->kind == EXCHANGE_MOVE);
+    if (exchange->kind == EXCHANGE_GATHER)
+        gather_all(c, exchange->device, exchange->list, exchange->count);
+    else
+        reduce_all(c, exchange->device, exchange->list, exchange->count, exchange->kind == EXCHANGE_MOVE);
     clear_wholes(exchange);
     collective_end(exchange->device, exchange_mark(exchange->kind));
     c->exchanging = exchange->device;
@@ -391,7 +444,7 @@ static void begin_on_device(struct exchange *exchange) {
 /* Copies what is sent to host memory, for the thread. */
 static enum status begin_on_host(struct exchange *exchange, struct error *err) {
     struct communicator *c = exchange->communicator;
-    struct cursor cursor = {exchange->list, exchange->count, 0};
+    struct cursor cursor = {.list = exchange->list, .count = exchange->count};
     struct bucket bucket;
     char *to = exchange->sent;
     enum status status = STATUS_OK;
@@ -429,7 +482,7 @@ enum status exchange_begin(struct exchange *exchange, enum exchange_kind kind, c
 /* Takes what the thread has brought. */
 static enum status end_on_host(struct exchange *exchange, struct error *err) {
     struct communicator *c = exchange->communicator;
-    struct cursor cursor = {exchange->list, exchange->count, 0};
+    struct cursor cursor = {.list = exchange->list, .count = exchange->count};
     struct bucket bucket;
     enum status status = exchange_wait(exchange, err);
     char *from = exchange->received, *spare = exchange->sent;

@@ -187,9 +187,20 @@ static void collective_run(void *argument) {
     if (!well) work->comm->error = ncclRemoteError;
 }
 
+/* What is sent and received may lie in the same memory only as NCCL has it: this process's part of the whole
+ * in its place. */
+static bool overlaps_wrongly(const struct collective_work *work, size_t to_bytes) {
+    const bool sums = work->asked.function == REDUCE_SCATTER;
+    const char *whole = sums ? work->from : work->to, *own = sums ? work->to : work->from;
+    const size_t whole_bytes = sums ? work->given : to_bytes, own_bytes = sums ? to_bytes : work->given;
+    return own < whole + whole_bytes && whole < own + own_bytes &&
+           own != whole + (size_t)work->comm->rank * own_bytes;
+}
+
 static ncclResult_t queue(struct collective_work work, size_t to_bytes, cudaStream_t stream) {
     if (!work.comm || !machine_is_device(work.from, work.given) || !machine_is_device(work.to, to_bytes))
         return ncclInvalidArgument;
+    if (overlaps_wrongly(&work, to_bytes)) machine_die("NCCL: what is sent and received overlaps");
     if (machine_call_fails()) return ncclSystemError;
     return machine_queue(stream, collective_run, &work, sizeof work) == cudaSuccess ? ncclSuccess
                                                                                     : ncclInvalidArgument;

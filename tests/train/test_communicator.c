@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "tests/device.h"
+#include "train/exchange.h"
 
 static struct error err;
 static struct communicator *all;
@@ -73,8 +74,25 @@ static void read_back(struct fixture *fixture) {
     assert_int_equal(device_read(&fixture->device, fixture->host, fixture->x, &err), STATUS_OK);
 }
 
-static const int64_t lengths[] = {1, 3, 1000, (1 << 20) + 7};
+/* The last one is as much for each of 2, 3 or 4 processes: devices exchange it as it is. */
+static const int64_t lengths[] = {1, 3, 1000, (1 << 20) + 7, 3 << 18};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
+
+static int64_t all_lengths(void) {
+    int64_t total = 0;
+    for (size_t l = 0; l < LENGTHS; l++) total += lengths[l];
+    return total;
+}
+
+/* The fixture's tensors of those lengths, the last one first, with slices in them or in `memory`. */
+static void slice_up(const struct fixture *f, float *memory, struct sliced *list) {
+    for (int64_t l = LENGTHS - 1, first = 0; l >= 0; first += lengths[l--]) {
+        struct tensor whole = tensor_at((float *)f->x.data + first, DTYPE_F32, 1, lengths[l]);
+        struct tensor apart = tensor_at(memory + first, DTYPE_F32, 1, lengths[l]);
+        struct shard shard = communicator_shard(all, 1, lengths[l], rank);
+        list[l] = (struct sliced){whole, shard_view(memory ? apart : whole, shard)};
+    }
+}
 
 /* Shards follow each other, cover the whole, and the first is not smaller than another: rows where there are
  * some, else runs of columns. Some of few are empty. */
@@ -113,16 +131,10 @@ static void test_slices(void **state) {
     for (int own_memory = 0; size > 1 && own_memory < 2; own_memory++) {
         struct fixture f;
         struct sliced list[LENGTHS];
-        int64_t total = 0;
-        for (size_t l = 0; l < LENGTHS; l++) total += lengths[l];
+        const int64_t total = all_lengths();
         prepare(&f, "guard", total);
         void *memory = device_allocate(&f.device, (size_t)total * sizeof(float), "test", &err);
-        for (int64_t l = LENGTHS - 1, first = 0; l >= 0; first += lengths[l--]) {
-            struct tensor whole = tensor_at((float *)f.x.data + first, DTYPE_F32, 1, lengths[l]);
-            struct tensor apart = tensor_at((float *)memory + first, DTYPE_F32, 1, lengths[l]);
-            struct shard shard = communicator_shard(all, 1, lengths[l], rank);
-            list[l] = (struct sliced){whole, shard_view(own_memory ? apart : whole, shard)};
-        }
+        slice_up(&f, own_memory ? memory : NULL, list);
         for (int times = 0; times <= own_memory; times++)
             assert_int_equal(communicator_reduce(all, &f.device, list, LENGTHS, times == 1, &err), STATUS_OK);
         assert_int_equal(communicator_gather(all, &f.device, list, LENGTHS, &err), STATUS_OK);
@@ -137,32 +149,68 @@ static void test_slices(void **state) {
     }
 }
 
-/* bf16 and f32 side by side: elements go as they are. */
-static void test_gather_types(void **state) {
+/* The same beside other work: moved sums leave zeros behind, and add to what is there. */
+static void test_exchanges(void **state) {
     (void)state;
-    enum { COUNT = 1000 };
+    if (size == 1) return;
     struct fixture f;
-    uint16_t halves[COUNT];
-    prepare(&f, "cpu", COUNT + 7);
-    void *memory = device_allocate(&f.device, sizeof halves, "test", &err);
-    struct tensor bf16 = tensor_at(memory, DTYPE_BF16, 1, COUNT - 1);
-    for (int i = 0; i < COUNT - 1; i++) halves[i] = (uint16_t)(i + 1000 * rank);
+    struct sliced list[LENGTHS];
+    const int64_t total = all_lengths();
+    prepare(&f, "guard", total);
+    void *memory = device_allocate(&f.device, (size_t)total * sizeof(float), "test", &err);
+    slice_up(&f, memory, list);
+    struct exchange *exchange = exchange_new(all, &f.device, &err);
+    assert_non_null(exchange);
+    for (int moves = 0; moves < 2; moves++) {
+        const enum exchange_kind kind = moves ? EXCHANGE_MOVE : EXCHANGE_SUM;
+        assert_int_equal(exchange_begin(exchange, kind, list, LENGTHS, &err), STATUS_OK);
+        assert_int_equal(exchange_end(exchange, &err), STATUS_OK);
+    }
+    read_back(&f);
+    for (int64_t i = 0; i < total; i++) assert_true(f.host[i] == 0);
+    assert_int_equal(exchange_begin(exchange, EXCHANGE_GATHER, list, LENGTHS, &err), STATUS_OK);
+    assert_int_equal(exchange_end(exchange, &err), STATUS_OK);
+    read_back(&f);
+    for (int64_t i = 0; i < total; i++)
+        if (!is_sum(f.host[i], 2 * sum_in_order(i))) fail_msg("element %lld", (long long)i);
+    exchange_free(exchange);
+    device_release(&f.device, memory);
+    finish(&f);
+}
+
+/* bf16 and f32 side by side: elements go as they are. */
+static void check_gather_types(int64_t count) {
+    struct fixture f;
+    uint16_t *halves = malloc((size_t)count * sizeof *halves);
+    prepare(&f, "cpu", count + 8);
+    void *memory = device_allocate(&f.device, (size_t)count * sizeof *halves, "test", &err);
+    assert_true(halves && memory);
+    struct tensor bf16 = tensor_at(memory, DTYPE_BF16, 1, count);
+    for (int64_t i = 0; i < count; i++) halves[i] = (uint16_t)(i + 1000 * rank);
     device_write(&f.device, bf16, halves);
     const struct sliced list[] = {
-        {bf16, shard_view(bf16, communicator_shard(all, 1, COUNT - 1, rank))},
-        {f.x, shard_view(f.x, communicator_shard(all, 1, COUNT + 7, rank))},
+        {bf16, shard_view(bf16, communicator_shard(all, 1, count, rank))},
+        {f.x, shard_view(f.x, communicator_shard(all, 1, count + 8, rank))},
     };
     if (size > 1) assert_int_equal(communicator_gather(all, &f.device, list, 2, &err), STATUS_OK);
     assert_int_equal(device_read(&f.device, halves, bf16, &err), STATUS_OK);
     read_back(&f);
     for (int r = 0; r < size; r++) {
-        struct shard few = communicator_shard(all, 1, COUNT - 1, r),
-                     more = communicator_shard(all, 1, COUNT + 7, r);
-        for (int64_t i = few.first; i < few.first + few.count; i++) assert_int_equal(halves[i], i + 1000 * r);
+        struct shard few = communicator_shard(all, 1, count, r),
+                     more = communicator_shard(all, 1, count + 8, r);
+        for (int64_t i = few.first; i < few.first + few.count; i++)
+            assert_int_equal(halves[i], (uint16_t)(i + 1000 * r));
         for (int64_t i = more.first; i < more.first + more.count; i++) assert_true(f.host[i] == value(r, i));
     }
+    free(halves);
     device_release(&f.device, memory);
     finish(&f);
+}
+
+static void test_gather_types(void **state) {
+    (void)state;
+    check_gather_types(999);
+    check_gather_types(3 << 18);
 }
 
 /* Process 0 gets any run of elements out of everybody's slices. */
@@ -244,10 +292,11 @@ static void test_compare(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shards),       cmocka_unit_test(test_slices),
-        cmocka_unit_test(test_gather_types), cmocka_unit_test(test_collect),
-        cmocka_unit_test(test_sum_values),   cmocka_unit_test(test_agree),
-        cmocka_unit_test(test_compare),      cmocka_unit_test(test_share),
+        cmocka_unit_test(test_shards),    cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_exchanges), cmocka_unit_test(test_gather_types),
+        cmocka_unit_test(test_collect),   cmocka_unit_test(test_sum_values),
+        cmocka_unit_test(test_agree),     cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_share),
     };
     return cmocka_run_group_tests(tests, meet, part);
 }
