@@ -80,7 +80,7 @@ static bool is_missed(int listener, useconds_t before, bool says_so) {
     pid_t listens = fork();
     if (listens == 0) stop_and_listen(listener, before);
     pid_t leaves = fork();
-    if (leaves == 0) end_after(1 - listener, 300000, says_so);
+    if (leaves == 0) end_after(1 - listener, 1000000, says_so);
     assert_true(listens > 0 && leaves > 0);
     assert_int_equal(waitpid(listens, &how, WUNTRACED), listens);
     assert_true(WIFSTOPPED(how));
